@@ -1,0 +1,108 @@
+"""Assay explains what an ONNX model answered, by perturbing its input and watching its output. This is its client.
+
+with assay.Client("127.0.0.1:50051") as client:
+    model = client.upload_model("digits.onnx", name="digits")
+    ex = client.explain(model, images, assay.Occlusion(window=(8, 8), stride=(4, 4)), target=3)
+    ex.attributions["image"]
+"""
+
+from importlib.metadata import PackageNotFoundError, version
+
+from assay.baselines import GaussianBlur, MeanBaseline, SegmentMean
+from assay.channel import TLS
+from assay.client import Client
+from assay.errors import (
+    AlreadyExists,
+    AssayError,
+    Cancelled,
+    DataLoss,
+    DeadlineExceeded,
+    FailedPrecondition,
+    Internal,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    ResourceExhausted,
+    Unauthenticated,
+    Unavailable,
+    Unimplemented,
+)
+from assay.explanation import (
+    Diagnostics,
+    Estimate,
+    Explanation,
+    Feature,
+    Instance,
+    Progress,
+    Record,
+    ResolvedTarget,
+    ResultWarning,
+    RowScores,
+    Usage,
+    WindowGrid,
+)
+from assay.features import Elements, Grid, Group, Groups, Segments, Superpixels
+from assay.methods import Jacobian, Lime, Occlusion, Rows
+from assay.models import Batching, Model, ModelSpec, TensorInfo
+from assay.requests import Budget
+from assay.responses import Limits, ServerInfo
+from assay.targets import PerInstance, Target
+
+try:
+    __version__ = version("onnx-assay")
+except PackageNotFoundError:  # a source tree that isn't installed
+    __version__ = "0+unknown"
+
+__all__ = [
+    "TLS",
+    "AlreadyExists",
+    "AssayError",
+    "Batching",
+    "Budget",
+    "Cancelled",
+    "Client",
+    "DataLoss",
+    "DeadlineExceeded",
+    "Diagnostics",
+    "Elements",
+    "Estimate",
+    "Explanation",
+    "FailedPrecondition",
+    "Feature",
+    "GaussianBlur",
+    "Grid",
+    "Group",
+    "Groups",
+    "Instance",
+    "Internal",
+    "InvalidArgument",
+    "Jacobian",
+    "Lime",
+    "Limits",
+    "MeanBaseline",
+    "Model",
+    "ModelSpec",
+    "NotFound",
+    "Occlusion",
+    "PerInstance",
+    "PermissionDenied",
+    "Progress",
+    "Record",
+    "ResolvedTarget",
+    "ResourceExhausted",
+    "ResultWarning",
+    "RowScores",
+    "Rows",
+    "SegmentMean",
+    "Segments",
+    "ServerInfo",
+    "Superpixels",
+    "Target",
+    "TensorInfo",
+    "Unauthenticated",
+    "Unavailable",
+    "Unimplemented",
+    "Usage",
+    "WindowGrid",
+    "__version__",
+]

@@ -1,0 +1,35 @@
+"""The command line: `assay`, or `python -m assay`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from assay.cli.arguments import parser
+from assay.errors import AssayError
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit status: 0, 1 for an error (told in one line on stderr), 2 for usage."""
+    args = parser().parse_args(argv)
+    try:
+        args.run(args)
+        sys.stdout.flush()
+    except AssayError as error:
+        return _told(f"{error.code.lower().replace('_', ' ')}: {error}")
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        return _told(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _told(text: str) -> int:
+    print(f"assay: {' '.join(text.split())}", file=sys.stderr)
+    return 1

@@ -1,0 +1,373 @@
+"""What comes back: explanations, of one instance and of a request."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, TypeVar
+
+import numpy as np
+
+from assay.errors import AssayError
+from assay.models import Model
+from assay.tensors import Array
+
+T = TypeVar("T")
+
+FEATURES = "features"
+"""Stands for the input in `jacobian[output]` where it was taken over features, which may span inputs."""
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One feature of a result: its number (the index into feature_values), name, and how many elements it spans."""
+
+    id: int
+    name: str
+    elements: int
+
+
+@dataclass(frozen=True)
+class WindowGrid:
+    """The windows of one input, in the order of feature_values.
+
+    Attributes:
+        input: input name.
+        first_feature: index into feature_values of its first window.
+        grid: number of windows along each windowed axis; row-major.
+        axes: the windowed axes of an instance.
+        window: extents of an unclipped window along those axes.
+        stride: distance between starts along those axes.
+    """
+
+    input: str
+    first_feature: int
+    grid: tuple[int, ...]
+    axes: tuple[int, ...]
+    window: tuple[int, ...]
+    stride: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ResolvedTarget:
+    """A target after defaults, labels and ranks were decided.
+
+    Attributes:
+        output: output name.
+        index: position in one instance's output; () for weights and for a scalar output.
+        label: class label of that element, or "".
+        top_rank: the rank it was found by, or None.
+        weights_digest: digest of the weights, or "".
+        scale: "raw", "logit" or "log".
+    """
+
+    output: str
+    index: tuple[int, ...] = ()
+    label: str = ""
+    top_rank: int | None = None
+    weights_digest: str = ""
+    scale: str = "raw"
+
+    def __str__(self) -> str:
+        where = f"[{', '.join(map(str, self.index))}]" if self.index else "·weights" if self.weights_digest else ""
+        score = f"{self.output}{where}"
+        if self.scale not in ("raw", ""):
+            score = f"{self.scale}({score})"
+        return f"{score} {self.label!r}" if self.label else score
+
+
+@dataclass(frozen=True)
+class ResultWarning:
+    """Something the reader of the numbers should know.
+
+    code: such as "row_by_row". message: in words. instance: position of the one it is about, None for all.
+    """
+
+    code: str
+    message: str
+    instance: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class RowScores:
+    """Masks and their scores.
+
+    keep: [n, F], None where the caller sent it. scores: [n], or [T, n] for a list of targets.
+    """
+
+    keep: Array | None
+    scores: Array | None
+
+
+@dataclass(frozen=True, eq=False)
+class Diagnostics:
+    """How an instance was computed.
+
+    Attributes:
+        alone_difference: largest |f(x alone) - f(x in a batch)| as a share of max|f|; None when rows ran one by one.
+        intercept: LIME: the surrogate's, () or [T] for a list of targets; else None.
+        r_squared: LIME: weighted R^2 of the fit, likewise.
+        rows_asked: rows the method asked for.
+        rows_run: rows the model ran.
+    """
+
+    alone_difference: float | None = None
+    intercept: Array | None = None
+    r_squared: Array | None = None
+    rows_asked: int = 0
+    rows_run: int = 0
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a request used. Seconds are those of its stages; a shared batch counts for everyone in it."""
+
+    rows_asked: int = 0
+    rows_run: int = 0
+    batches: int = 0
+    shared_batches: int = 0
+    plan_seconds: float = 0.0
+    queue_seconds: float = 0.0
+    compute_seconds: float = 0.0
+    reduce_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is needed to run the explanation again. json: canonical JSON (RFC 8785), whose sha256 is `digest`."""
+
+    json: bytes
+    digest: str
+
+    def load(self) -> Any:
+        """The record as Python values."""
+        return json.loads(self.json)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a request that was only validated would cost: rows, and seconds of device time where a rate is known."""
+
+    rows: int
+    device_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a request is. rows_planned may still grow."""
+
+    rows_done: int
+    rows_planned: int
+    instances_done: int
+    instances: int
+
+
+@dataclass(frozen=True, eq=False)
+class Instance:
+    """The explanation of one instance; read-only arrays.
+
+    In the shapes, T stands only where a list of targets was asked for.
+
+    Attributes:
+        position: its place in the request.
+        key: its key, or "".
+        status: why it has no result, or None.
+        targets: what was explained, always one a target.
+        scores: f(x), () or [T].
+        baseline_scores: f(baseline), [K] or [T, K]; None where the method has no baseline.
+        feature_values: [F] or [T, F], or None.
+        feature_errors: the same shape; None where the method is exact given its rows.
+        features: names of the features; () for windows and elements without names.
+        windows: where the features are windows, their grids.
+        attributions: input -> element map [*input] or [T, *input], by broadcasting.
+        errors: input -> the same shape, or None where exact.
+        jacobian: output -> input -> [*output, *input]; over features the only key is `explanation.FEATURES`, [*output,
+            F].
+        jacobian_errors: likewise, None without an error estimate.
+        rows: masks and their scores, or None.
+        diagnostics: how it was computed.
+        warnings: what to know about it.
+        completion: "full", or "partial" where the budget ended first.
+        record_digest: digest of its record.
+    """
+
+    position: int
+    key: str = ""
+    status: AssayError | None = None
+    targets: tuple[ResolvedTarget, ...] = ()
+    scores: Array | None = None
+    baseline_scores: Array | None = None
+    feature_values: Array | None = None
+    feature_errors: Array | None = None
+    features: tuple[Feature, ...] = ()
+    windows: tuple[WindowGrid, ...] = ()
+    attributions: dict[str, Array] = field(default_factory=dict)
+    errors: dict[str, Array | None] = field(default_factory=dict)
+    jacobian: dict[str, dict[str, Array]] = field(default_factory=dict)
+    jacobian_errors: dict[str, dict[str, Array | None]] = field(default_factory=dict)
+    rows: RowScores | None = None
+    diagnostics: Diagnostics = Diagnostics()
+    warnings: tuple[ResultWarning, ...] = ()
+    completion: str = "full"
+    record_digest: str = ""
+
+    def __repr__(self) -> str:
+        if self.status is not None:
+            return f"<Instance {self.position}: {type(self.status).__name__}: {self.status}>"
+        return f"<Instance {self.position}: {_targets(self.targets)}{_maps(self.attributions)}>"
+
+
+@dataclass(eq=False)
+class Explanation:
+    """The explanations of a request's B instances, stacked.
+
+    In the shapes below T stands only where a list of targets was asked for. Arrays are made when first read, from the
+    exact ones in `instances`, and are the caller's own. An instance that failed holds NaN. Where the number of
+    features F or baselines K differs between instances (superpixels), the missing ends hold NaN.
+
+    Attributes:
+        instances: one `Instance` each, in request order.
+        request_id: id in the server's log and record.
+        model: the model that was resolved.
+        usage: what the request used.
+        warnings: what to know about the numbers, about all instances or one.
+        completion: "full", or "partial" where the budget ended before everything was computed.
+        record: what is needed to run it again, or None.
+        estimate: only where validate_only was set, and then there is nothing else.
+    """
+
+    instances: tuple[Instance, ...]
+    request_id: str
+    model: Model
+    usage: Usage = Usage()
+    warnings: tuple[ResultWarning, ...] = ()
+    completion: str = "full"
+    record: Record | None = None
+    estimate: Estimate | None = None
+
+    @cached_property
+    def attributions(self) -> dict[str, Array]:
+        """Input -> element maps (B, *input) or (B, T, *input). A Jacobian of one output stands here too."""
+        maps = _by_name([i.attributions for i in self.instances])
+        if not maps and len(self.jacobian) == 1:
+            return dict(next(iter(self.jacobian.values())))
+        return {name: array for name, array in maps.items() if array is not None}
+
+    @cached_property
+    def errors(self) -> dict[str, Array | None]:
+        """Input -> errors of the element maps in their shape, or None where the method is exact given its rows."""
+        maps = _by_name([i.errors for i in self.instances])
+        if not maps and len(self.jacobian_errors) == 1:
+            return dict(next(iter(self.jacobian_errors.values())))
+        return maps
+
+    @cached_property
+    def feature_values(self) -> Array | None:
+        """(B, F) or (B, T, F): each feature's own value, never divided among its elements."""
+        return _stack([i.feature_values for i in self.instances])
+
+    @cached_property
+    def feature_errors(self) -> Array | None:
+        """The shape of feature_values; None where the method is exact given its rows."""
+        return _stack([i.feature_errors for i in self.instances])
+
+    @property
+    def features(self) -> tuple[Feature, ...]:
+        """Ids and names of the F features; () for windows and elements without names.
+
+        Where instances are cut differently (superpixels), those of the one with the most; each one's own stand in
+        `instances`.
+        """
+        return max((i.features for i in self.instances), key=len, default=())
+
+    @property
+    def windows(self) -> tuple[WindowGrid, ...]:
+        """Where the features are windows, their grids, one an input."""
+        return next((i.windows for i in self.instances if i.windows), ())
+
+    @cached_property
+    def scores(self) -> Array | None:
+        """f(x), (B,) or (B, T)."""
+        return _stack([i.scores for i in self.instances])
+
+    @cached_property
+    def baseline_scores(self) -> Array | None:
+        """f(baseline), (B, K) or (B, T, K) for K baselines; None where the method has none."""
+        return _stack([i.baseline_scores for i in self.instances])
+
+    @property
+    def targets(self) -> tuple[tuple[ResolvedTarget, ...], ...]:
+        """What was explained: targets[i][t], with t = 0 alone where no list was asked for; () for a failed instance."""
+        return tuple(i.targets for i in self.instances)
+
+    @property
+    def diagnostics(self) -> tuple[Diagnostics, ...]:
+        """How each instance was computed."""
+        return tuple(i.diagnostics for i in self.instances)
+
+    @property
+    def rows(self) -> tuple[RowScores | None, ...]:
+        """Masks and their scores by instance, for method `Rows` and where return_rows was set; else None each."""
+        return tuple(i.rows for i in self.instances)
+
+    @property
+    def statuses(self) -> tuple[AssayError | None, ...]:
+        """Why an instance has no result (on_instance_error="skip"), or None where it has one."""
+        return tuple(i.status for i in self.instances)
+
+    @cached_property
+    def jacobian(self) -> dict[str, dict[str, Array]]:
+        """Output -> input -> (B, *output, *input); over features output -> "features" -> (B, *output, F)."""
+        found = _by_output([i.jacobian for i in self.instances])
+        return {o: {name: a for name, a in blocks.items() if a is not None} for o, blocks in found.items()}
+
+    @cached_property
+    def jacobian_errors(self) -> dict[str, dict[str, Array | None]]:
+        """Like jacobian; None where no error was estimated."""
+        return _by_output([i.jacobian_errors for i in self.instances])
+
+    def __repr__(self) -> str:
+        count = len(self.instances)
+        if self.estimate is not None:
+            return f"<Explanation by {self.model.ref}: only validated, {self.estimate.rows} rows>"
+        failed = sum(i.status is not None for i in self.instances)
+        parts = [f"{count} instance{'s' * (count != 1)}" + (f", {failed} failed" if failed else "")]
+        shown: Sequence[ResolvedTarget] = next((i.targets for i in self.instances if i.targets), ())
+        sample = next((i.attributions for i in self.instances if i.attributions), {})
+        parts.append(_targets(shown) + _maps({name: (count, *a.shape) for name, a in sample.items()}))
+        parts.append(f"{self.usage.rows_run} rows" + (", partial" if self.completion == "partial" else ""))
+        return f"<Explanation by {self.model.ref}: {'; '.join(p for p in parts if p)}>"
+
+
+def _targets(targets: Sequence[ResolvedTarget]) -> str:
+    return ", ".join(map(str, targets[:3])) + (", …" if len(targets) > 3 else "")
+
+
+def _maps(maps: dict[str, Any]) -> str:
+    return "".join(f"; {name} {getattr(value, 'shape', value)}" for name, value in maps.items())
+
+
+def _stack(arrays: Sequence[Array | None]) -> Array | None:
+    """(B, …) of arrays that may be missing (NaN) or shorter than others (NaN at their ends)."""
+    present = [array for array in arrays if array is not None]
+    if not present:
+        return None
+    shape = [max(extents) for extents in zip(*(a.shape for a in present), strict=True)]
+    stacked: Array = np.full((len(arrays), *shape), np.nan, np.result_type(*present))
+    for i, array in enumerate(arrays):
+        if array is not None:
+            corner: Any = (i, *(slice(extent) for extent in array.shape))
+            stacked[corner] = array
+    return stacked
+
+
+def _by_name(found: Sequence[dict[str, Any]]) -> dict[str, Array | None]:
+    names = dict.fromkeys(name for maps in found for name in maps)
+    return {name: _stack([maps.get(name) for maps in found]) for name in names}
+
+
+def _by_output(found: Sequence[dict[str, Any]]) -> dict[str, dict[str, Array | None]]:
+    outputs = dict.fromkeys(output for blocks in found for output in blocks)
+    return {output: _by_name([blocks.get(output, {}) for blocks in found]) for output in outputs}

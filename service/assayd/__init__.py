@@ -1,0 +1,1 @@
+"""Assay's server: explains ONNX models over gRPC by perturbing their inputs."""

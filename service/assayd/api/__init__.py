@@ -1,0 +1,1 @@
+"""gRPC: servicers, the codec between wire and domain, errors to statuses, interceptors, health."""

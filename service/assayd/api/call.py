@@ -1,0 +1,33 @@
+"""What is known of the call that is being answered."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+
+@dataclass(eq=False)
+class Call:
+    """One call, filled as it goes on; its end is one log line and a few metrics.
+
+    request_id: the caller's, from the request or the x-request-id header, else one made here. arrived: monotonic.
+    method: of an explanation, "-" else.
+    """
+
+    rpc: str
+    request_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    tenant: str = "default"
+    traceparent: str = ""
+    arrived: float = field(default_factory=time.monotonic)
+    method: str = "-"
+    model: str = ""
+    instances: int = 0
+    rows_asked: int = 0
+    rows_run: int = 0
+    batches: int = 0
+
+
+CURRENT: ContextVar[Call] = ContextVar("call")
+"""Set by the interceptor for the task that answers the call."""

@@ -1,0 +1,98 @@
+"""Models as callers see them: resolved, with their specs, loaded when that is needed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from assay.v1 import model_service_pb2 as pb
+from assayd.api.codec.models import check_spec, decode_spec, encode_model
+from assayd.engine.backend import LoadedModel
+from assayd.engine.models import LoadedModels
+from assayd.errors import AssayError, DigestMismatch, InvalidModel, InvalidRequest, TooLarge
+from assayd.metrics import Metrics
+from assayd.store.blobs import Draft, normal_digest
+from assayd.store.names import check_name, check_version, parse_ref
+from assayd.store.store import Store
+from assayd.types.arrays import Array
+from assayd.types.model import ModelSpec, ModelVersion
+
+
+class Catalogue:
+    """Store and loaded models together. max_model_bytes: largest upload."""
+
+    def __init__(self, store: Store, models: LoadedModels, metrics: Metrics, max_model_bytes: int) -> None:
+        self.store = store
+        self._models = models
+        self._metrics = metrics
+        self._max_model_bytes = max_model_bytes
+
+    async def resolve(self, tenant: str, ref: str) -> tuple[ModelVersion, pb.ModelSpec, ModelSpec]:
+        """The version a reference means, with its spec. Raises ModelNotFound, InvalidRequest, DataLoss."""
+        return await asyncio.to_thread(self._resolve, tenant, ref)
+
+    def _resolve(self, tenant: str, ref: str) -> tuple[ModelVersion, pb.ModelSpec, ModelSpec]:
+        version = self.store.resolve(tenant, parse_ref(ref))
+        spec = pb.ModelSpec()
+        if version.spec_digest:
+            spec.ParseFromString(self.store.spec_bytes(tenant, version.spec_digest))
+        return version, spec, decode_spec(spec, lambda digest: self.store.get_tensor(tenant, digest))
+
+    def fetch(self, tenant: str, digest: str) -> Array:
+        """A stored tensor. Raises TensorNotFound, DataLoss."""
+        return self.store.get_tensor(tenant, digest)
+
+    async def describe(self, tenant: str, ref: str) -> pb.Model:
+        """A version with what loading it tells."""
+        version, spec, facts = await self.resolve(tenant, ref)
+        async with self._models.use(tenant, version.digest) as model:
+            return encode_model(version, model.loaded, spec, facts)
+
+    async def upload(self, tenant: str, header: pb.UploadModelHeader, chunks: AsyncIterator[bytes]) -> pb.Model:
+        """Store, load and prove a model. Nothing is left behind unless all of it succeeds.
+
+        Raises InvalidModel, InvalidRequest, DigestMismatch, TooLarge, VersionTaken, StoreFull, ModelFailed, ModelUnfit.
+        """
+        try:
+            check_name(header.name)
+            if header.version:
+                check_version(header.version)
+            stated = normal_digest(header.sha256) if header.sha256 else ""
+        except AssayError as error:
+            error.field = error.field or "sha256"
+            raise error.under("header")  # noqa: B904 - the same error, with its whole path
+        with await asyncio.to_thread(self.store.draft_model, tenant) as draft:
+            async for chunk in chunks:
+                if draft.size + len(chunk) > self._max_model_bytes:
+                    raise TooLarge(
+                        f"a model has at most {self._max_model_bytes} bytes here",
+                        field="chunk",
+                        metadata={"limit": str(self._max_model_bytes)},
+                    )
+                self._metrics.upload_bytes.inc(len(chunk))
+                await asyncio.to_thread(draft.write, chunk)
+            if not draft.size:
+                raise InvalidModel("no bytes came after the header", field="chunk")
+            if stated and stated != draft.digest:
+                raise DigestMismatch(
+                    f"the bytes that came have {draft.digest}, not the digest that was stated",
+                    field="header.sha256",
+                    metadata={"stated": stated, "actual": draft.digest},
+                )
+            loaded = await self._models.load(draft.digest, await asyncio.to_thread(draft.read))
+            return await asyncio.to_thread(self._keep, tenant, header, loaded, draft)
+
+    def _keep(self, tenant: str, header: pb.UploadModelHeader, loaded: LoadedModel, draft: Draft) -> pb.Model:
+        facts = self._checked_spec(tenant, header.spec, loaded)
+        digest = draft.commit()
+        spec = header.spec.SerializeToString(deterministic=True)
+        version = self.store.add_version(tenant, header.name, header.version, digest, spec)
+        return encode_model(version, loaded, header.spec, facts)
+
+    def _checked_spec(self, tenant: str, spec: pb.ModelSpec, loaded: LoadedModel) -> ModelSpec:
+        try:
+            facts = decode_spec(spec, lambda digest: self.store.get_tensor(tenant, digest))
+            check_spec(spec, loaded.signature)
+        except InvalidRequest as error:
+            raise error.under("header.spec")  # noqa: B904 - the same error, with its whole path
+        return facts

@@ -1,0 +1,76 @@
+"""Method messages to methods. Nothing here knows a single method: fields map by name, values by their message type."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+
+from assay.v1 import explain_service_pb2
+from assayd.api.codec.enums import word
+from assayd.api.codec.parts import decode_baseline, decode_features, per_input
+from assayd.api.codec.tensors import Fetch, decode_tensor
+from assayd.errors import InvalidRequest, MethodRevision
+from assayd.methods import METHODS
+from assayd.types.method import Method
+
+
+def decode_method(request: explain_service_pb2.ExplainRequest, fetch: Fetch) -> tuple[str, Method]:
+    """The request's method with its parameters. Raises InvalidRequest, InvalidTensor, MethodRevision."""
+    name = request.WhichOneof("method")
+    if name is None:
+        raise InvalidRequest(f"no method is set; this server has {', '.join(METHODS)}", field="method")
+    method = METHODS[name]
+    if request.HasField("method_revision") and request.method_revision != method.revision:
+        raise MethodRevision(
+            f"revision {request.method_revision} of {name} is asked for and {method.revision} served",
+            field="method_revision",
+            metadata={"method": name, "served": str(method.revision)},
+        )
+    return name, method(**_parameters(getattr(request, name), name, fetch))
+
+
+def _parameters(message: Message, path: str, fetch: Fetch) -> Mapping[str, Any]:
+    """Fields that are set, by name; what isn't set is left to the method's own default."""
+    found: dict[str, Any] = {}
+    for field in message.DESCRIPTOR.fields:
+        value = _value(message, cast(FieldDescriptor, field), f"{path}.{field.name}", fetch)
+        if value is not None:
+            found[field.name] = value
+    return found
+
+
+def _value(message: Message, field: FieldDescriptor, path: str, fetch: Fetch) -> Any:
+    value = getattr(message, field.name)
+    kind = field.message_type.name if field.message_type is not None else ""
+    # Whether a field repeats is read off its value: descriptors name it differently from one protobuf to the next.
+    repeated = not isinstance(value, Message | bytes | str | bool | int | float)
+    if kind and repeated:
+        if not value:
+            return None
+        match kind:
+            case "AxisSizes":
+                return per_input(value, path, lambda entry, _: tuple(int(n) for n in entry.sizes))
+            case "Baseline":
+                return per_input(value, path, lambda entry, at: decode_baseline(entry, at, fetch))
+            case "InputDouble":
+                return per_input(value, path, lambda entry, _: float(entry.value))
+            case "InputTensor":
+                return per_input(value, path, lambda entry, at: decode_tensor(entry.tensor, f"{at}.tensor", fetch))
+    elif kind:
+        if not message.HasField(field.name):
+            return None
+        match kind:
+            case "Features":
+                return decode_features(value, path, fetch)
+            case "Tensor":
+                return decode_tensor(value, path, fetch)
+    elif repeated:
+        return tuple(value) or None
+    elif field.enum_type is not None:
+        return word(field.enum_type, value)
+    else:
+        return None if field.has_presence and not message.HasField(field.name) else value
+    raise NotImplementedError(f"no rule for {field.full_name} of type {kind}")

@@ -1,0 +1,140 @@
+"""The domain's values to answers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from google.rpc import status_pb2
+
+from assay.v1 import explain_pb2, explain_service_pb2
+from assayd.api.codec.enums import value_name
+from assayd.api.codec.models import encode_version
+from assayd.api.codec.tensors import encode_tensor
+from assayd.explain.outcome import Explained, InstanceExplained, InstanceFailed, Notice, Predicted, Used
+from assayd.explain.targets import ResolvedTarget
+from assayd.types.arrays import Array
+from assayd.types.model import ModelVersion
+from assayd.types.subject import Segments
+
+ToStatus = Callable[[Exception], status_pb2.Status]
+InputShapes = dict[str, tuple[int, ...]]
+
+
+def encode_instance(
+    result: InstanceExplained | InstanceFailed, shapes: InputShapes, element_maps: bool, to_status: ToStatus
+) -> explain_pb2.InstanceResult:
+    """One instance. shapes: of one instance, by input."""
+    message = explain_pb2.InstanceResult(key=result.key, position=result.position)
+    if isinstance(result, InstanceFailed):
+        message.status.CopyFrom(to_status(result.error))
+        return message
+    message.status.code = 0
+    a, dtype = result.attribution, result.dtype
+    message.targets.extend(_target(t) for t in result.targets)
+    message.scores.CopyFrom(encode_tensor(result.x_scores.astype(dtype)))
+    if len(result.baseline_scores):
+        message.baseline_scores.CopyFrom(encode_tensor(result.baseline_scores.T.astype(dtype)))
+    if a.values is not None:
+        message.feature_values.CopyFrom(encode_tensor(a.values.astype(dtype)))
+    if a.errors is not None:
+        message.feature_errors.CopyFrom(encode_tensor(a.errors.astype(dtype)))
+    if result.segments is not None:
+        message.features.extend(_features(result.segments, shapes))
+    for w in a.windows:
+        message.windows.add(
+            input=w.input, first_feature=w.first_feature, grid=w.grid, axes=w.axes, window=w.window, stride=w.stride
+        )
+    if element_maps:
+        for name, values in a.maps.items():
+            message.maps[name].CopyFrom(encode_tensor(values.astype(dtype)))
+        for name, values in a.map_errors.items():
+            message.map_errors[name].CopyFrom(encode_tensor(values.astype(dtype)))
+    if a.row_scores is not None:
+        message.rows.scores.CopyFrom(encode_tensor(a.row_scores.astype(dtype)))
+        if a.keep is not None:
+            message.rows.keep.CopyFrom(encode_tensor(a.keep))
+    if result.alone_difference is not None:
+        message.diagnostics.alone_difference = result.alone_difference
+    message.diagnostics.rows_asked = result.rows_asked
+    message.diagnostics.rows_run = result.rows_run
+    message.warnings.extend(_warning(n) for n in result.notices)
+    message.completion = explain_pb2.COMPLETION_FULL
+    return message
+
+
+def encode_explained(
+    explained: Explained, version: ModelVersion, request_id: str
+) -> explain_service_pb2.ExplainResponse:
+    """An answer without its results."""
+    message = explain_service_pb2.ExplainResponse(
+        request_id=request_id, model=encode_version(version), usage=_usage(explained.used)
+    )
+    message.warnings.extend(_warning(n) for n in explained.notices)
+    if explained.estimated_rows is not None:
+        message.estimate.rows = explained.estimated_rows
+        if explained.estimated_seconds is not None:
+            message.estimate.device_seconds = explained.estimated_seconds
+    else:
+        message.completion = explain_pb2.COMPLETION_FULL
+    return message
+
+
+def encode_predicted(
+    predicted: Predicted, version: ModelVersion, request_id: str
+) -> explain_service_pb2.PredictResponse:
+    """Outputs as the model gave them."""
+    message = explain_service_pb2.PredictResponse(
+        request_id=request_id, model=encode_version(version), usage=_usage(predicted.used)
+    )
+    for name, values in predicted.outputs.items():
+        message.outputs[name].CopyFrom(encode_tensor(values))
+    return message
+
+
+def _target(t: ResolvedTarget) -> explain_pb2.ResolvedTarget:
+    return explain_pb2.ResolvedTarget(
+        output=t.output,
+        index=t.index,
+        label=t.label,
+        top_rank=t.rank,
+        weights_digest=t.weights_digest,
+        scale=value_name(explain_pb2.Scale.DESCRIPTOR, t.scale),
+    )
+
+
+def _features(segments: Segments, shapes: InputShapes) -> list[explain_pb2.FeatureInfo]:
+    """Names and sizes; nothing where features have no names."""
+    if not segments.names:
+        return []
+    sizes = np.zeros(segments.count, dtype=np.int64)
+    for name, ids in segments.ids.items():
+        repeats = math.prod(shapes[name]) // max(ids.size, 1)
+        sizes += repeats * np.bincount(_touched(ids), minlength=segments.count)
+    return [
+        explain_pb2.FeatureInfo(id=n, name=name, elements=int(size))
+        for n, (name, size) in enumerate(zip(segments.names, sizes, strict=True))
+    ]
+
+
+def _touched(ids: Array) -> Array:
+    return ids[ids >= 0]
+
+
+def _usage(used: Used) -> explain_pb2.Usage:
+    return explain_pb2.Usage(
+        rows_asked=used.rows_asked,
+        rows_run=used.usage.rows_run,
+        batches=used.usage.batches,
+        shared_batches=used.usage.shared_batches,
+        plan_seconds=used.plan_seconds,
+        queue_seconds=used.usage.queue_seconds,
+        compute_seconds=used.usage.compute_seconds,
+        reduce_seconds=used.reduce_seconds,
+    )
+
+
+def _warning(notice: Notice) -> explain_pb2.Warning:
+    code = value_name(explain_pb2.WarningCode.DESCRIPTOR, notice.code)
+    return explain_pb2.Warning(code=code, message=notice.message)

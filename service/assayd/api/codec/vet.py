@@ -1,0 +1,70 @@
+"""One look at every field of a request: nothing that is set may be ignored in silence.
+
+Fields that this version doesn't know, enum values it doesn't know, and parts of the contract that it doesn't serve yet are
+refused by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+from google.protobuf.unknown_fields import UnknownFieldSet
+
+from assayd.errors import InvalidRequest, NotServed
+
+ANY_VALUE = "*"
+
+NOT_SERVED: Mapping[str, str] = {
+    "assay.v1.ExplainRequest.lime": ANY_VALUE,
+    "assay.v1.ExplainRequest.jacobian": ANY_VALUE,
+    "assay.v1.ExplainRequest.reproducible": ANY_VALUE,
+    "assay.v1.ExplainRequest.return_rows": ANY_VALUE,
+    "assay.v1.Budget.time": ANY_VALUE,
+    "assay.v1.Budget.on_exhausted": "ON_BUDGET_PARTIAL",
+}
+"""Field -> the value that isn't served, or any that is set."""
+
+
+def vet(message: Message) -> None:
+    """Raises InvalidRequest or NotServed naming the first field that can't be honoured."""
+    for path, owner, field, value in _set_fields(message, ""):
+        if field is None:
+            raise InvalidRequest(
+                f"field number {value} of {owner.DESCRIPTOR.full_name} isn't known to this server", field=path or None
+            )
+        if field.enum_type is not None:
+            named = field.enum_type.values_by_number.get(int(str(value)))
+            if named is None:
+                raise InvalidRequest(f"{value} is no value of {field.enum_type.full_name}", field=path)
+            shown: object = named.name
+        else:
+            shown = value
+        refused = NOT_SERVED.get(field.full_name)
+        if refused == ANY_VALUE or (refused is not None and refused == shown):
+            what = field.name if refused == ANY_VALUE else f"{field.name} = {refused}"
+            raise NotServed(f"{what} is part of the contract, and this server doesn't serve it yet", field=path)
+
+
+def _set_fields(message: Message, path: str) -> Iterator[tuple[str, Message, FieldDescriptor | None, object]]:
+    """(path, message, field, value) of everything that is set, outside in; field None for an unknown number."""
+    unknown = UnknownFieldSet(message)
+    for n in range(len(unknown)):
+        yield path, message, None, unknown[n].field_number
+    for field, value in message.ListFields():
+        here = f"{path}.{field.name}" if path else field.name
+        if field.message_type is not None and field.message_type.GetOptions().map_entry:
+            for key in value:
+                if field.message_type.fields_by_name["value"].message_type is not None:
+                    yield from _set_fields(value[key], f"{here}[{key[:80]}]")
+        elif isinstance(value, Message):
+            yield here, message, field, value
+            yield from _set_fields(value, here)
+        elif isinstance(value, bytes | str | bool | int | float):
+            yield here, message, field, value
+        elif field.message_type is not None:
+            for number, item in enumerate(value):
+                yield from _set_fields(item, f"{here}[{number}]")
+        else:
+            yield here, message, field, value[0]

@@ -1,0 +1,162 @@
+"""assay.v1.ExplainService."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from functools import partial
+from typing import Any, TypeVar
+
+import grpc.aio
+from google.protobuf.message import Message
+
+from assay.v1 import explain_service_pb2 as pb
+from assay.v1 import explain_service_pb2_grpc
+from assayd.api.call import CURRENT, Call
+from assayd.api.catalogue import Catalogue
+from assayd.api.codec.requests import check_request_id, decode_caller, decode_explain, decode_predict
+from assayd.api.codec.responses import encode_explained, encode_instance, encode_predicted
+from assayd.api.codec.vet import vet
+from assayd.api.status import to_status
+from assayd.api.streaming import events
+from assayd.errors import InvalidRequest, NotServed, TooLarge
+from assayd.explain.explainer import Explainer, OnInstance
+from assayd.explain.outcome import Explained
+from assayd.explain.predictor import Predictor
+from assayd.explain.request import ExplainRequest
+from assayd.scheduler.device import DeviceScheduler
+from assayd.scheduler.work import Job
+
+Context = grpc.aio.ServicerContext[Any, Any]
+M = TypeVar("M", bound=Message)
+
+
+class ExplainServicer(explain_service_pb2_grpc.ExplainServiceServicer):
+    """Explains and predicts. max_message_bytes: largest answer. max_deadline_s: longest deadline taken."""
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        explainer: Explainer,
+        predictor: Predictor,
+        scheduler: DeviceScheduler,
+        *,
+        max_message_bytes: int,
+        max_deadline_s: float,
+    ) -> None:
+        self._catalogue = catalogue
+        self._explainer = explainer
+        self._predictor = predictor
+        self._scheduler = scheduler
+        self._max_message_bytes = max_message_bytes
+        self._max_deadline_s = max_deadline_s
+
+    async def Explain(self, request: pb.ExplainRequest, context: Context) -> pb.ExplainResponse:
+        """Explain all instances and answer once."""
+        call = CURRENT.get()
+        decoded, job = await self._decode(request, context, call)
+        explained = await self._run(decoded, job, call, None)
+        response = await asyncio.to_thread(self._answer, decoded, explained, call, request)
+        return self._fitting(response)
+
+    async def ExplainStream(
+        self, request: pb.ExplainStreamRequest, context: Context
+    ) -> AsyncIterator[pb.ExplainStreamResponse]:
+        """Explain all instances, sending each as it finishes."""
+        call = CURRENT.get()
+        decoded, job = await self._decode(request.request, context, call)
+        encode = partial(encode_instance, shapes=_shapes(decoded), element_maps=_wants_maps(request.request))
+        run = partial(self._run, decoded, job, call)
+        async for event in events(run, job, decoded.instances, partial(encode, to_status=to_status)):
+            if isinstance(event, Explained):
+                summary = encode_explained(event, decoded.model, call.request_id)
+                yield pb.ExplainStreamResponse(summary=summary)
+            else:
+                yield event
+
+    async def ExplainMany(
+        self, request_iterator: AsyncIterator[pb.ExplainManyRequest], context: Context
+    ) -> AsyncIterator[pb.ExplainManyResponse]:
+        """Part of the contract, not served yet."""
+        raise NotServed("ExplainMany is part of the contract, and this server doesn't serve it yet")
+        yield pb.ExplainManyResponse()  # makes it the generator that a streaming handler is
+
+    async def Predict(self, request: pb.PredictRequest, context: Context) -> pb.PredictResponse:
+        """Run the model on the inputs as they are."""
+        call = CURRENT.get()
+        _take_id(request, request.request_id, call)
+        call.model, call.method = request.model[:128], "predict"
+        with self._scheduler.expect():
+            deadline = self._deadline(context)
+            version, _, _ = await self._catalogue.resolve(call.tenant, request.model)
+            caller = decode_caller(call.tenant, request.priority)
+            fetch = partial(self._catalogue.fetch, call.tenant)
+            decoded = await asyncio.to_thread(decode_predict, request, caller, version, deadline, fetch)
+        job = Job(call.request_id, caller, deadline)
+        predicted = await self._predictor.predict(decoded, job)
+        call.rows_asked, call.rows_run, call.batches = predicted.used.rows_asked, job.usage.rows_run, job.usage.batches
+        return self._fitting(encode_predicted(predicted, version, call.request_id))
+
+    async def _decode(self, request: pb.ExplainRequest, context: Context, call: Call) -> tuple[ExplainRequest, Job]:
+        _take_id(request, request.request_id, call)
+        call.model, call.method = request.model[:128], request.WhichOneof("method") or "-"
+        with self._scheduler.expect():
+            deadline = self._deadline(context)
+            version, _, spec = await self._catalogue.resolve(call.tenant, request.model)
+            caller = decode_caller(call.tenant, request.priority)
+            fetch = partial(self._catalogue.fetch, call.tenant)
+            decoded = await asyncio.to_thread(decode_explain, request, caller, version, spec, deadline, fetch)
+        call.instances = decoded.instances
+        return decoded, Job(call.request_id, caller, deadline)
+
+    async def _run(self, decoded: ExplainRequest, job: Job, call: Call, on_instance: OnInstance | None) -> Explained:
+        try:
+            explained = await self._explainer.explain(decoded, job, on_instance)
+            call.rows_asked = explained.used.rows_asked
+            return explained
+        finally:
+            call.rows_run, call.batches = job.usage.rows_run, job.usage.batches
+
+    def _answer(
+        self, decoded: ExplainRequest, explained: Explained, call: Call, request: pb.ExplainRequest
+    ) -> pb.ExplainResponse:
+        response = encode_explained(explained, decoded.model, call.request_id)
+        shapes, maps = _shapes(decoded), _wants_maps(request)
+        response.results.extend(encode_instance(r, shapes, maps, to_status) for r in explained.results)
+        return response
+
+    def _fitting(self, response: M) -> M:
+        if response.ByteSize() > self._max_message_bytes:
+            raise TooLarge(
+                f"the answer has {response.ByteSize()} bytes and a message {self._max_message_bytes} at most: use "
+                "ExplainStream, fewer instances, or element_maps = false",
+                metadata={"bytes": str(response.ByteSize()), "limit": str(self._max_message_bytes)},
+            )
+        return response
+
+    def _deadline(self, context: Context) -> float | None:
+        """The caller's deadline on the monotonic clock. Raises InvalidRequest where it is too far away."""
+        left = context.time_remaining()
+        if left is None:
+            return None
+        if left > self._max_deadline_s:
+            raise InvalidRequest(
+                f"the deadline is {left:.0f} s away, at most {self._max_deadline_s:g} s are kept", field="timeout"
+            )
+        return time.monotonic() + left
+
+
+def _take_id(request: Message, request_id: str, call: Call) -> None:
+    """Vet a request, and call it what it calls itself."""
+    vet(request)
+    check_request_id(request_id)
+    call.request_id = request_id or call.request_id
+
+
+def _shapes(request: ExplainRequest) -> dict[str, tuple[int, ...]]:
+    return {name: x.shape[1:] for name, x in request.inputs.items()}
+
+
+def _wants_maps(request: pb.ExplainRequest) -> bool:
+    return request.element_maps if request.HasField("element_maps") else True

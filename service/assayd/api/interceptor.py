@@ -1,0 +1,172 @@
+"""Around every call: its id, its errors, its log line, its metrics. No servicer does any of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from assayd.api.call import CURRENT, Call
+from assayd.api.status import code_of, new_incident, to_status
+from assayd.errors import AssayError, DeadlinePassed, Draining
+from assayd.metrics import Metrics
+
+log = logging.getLogger("assayd.calls")
+
+_OURS = "/assay.v1."
+_REQUEST_ID = re.compile(r"[ -~]{1,128}")
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+class CallInterceptor(grpc.aio.ServerInterceptor):
+    """Wraps the handlers of assay.v1; health and reflection pass through."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self.draining = False
+        self._in_flight: set[asyncio.Task[Any]] = set()
+
+    @property
+    def in_flight(self) -> int:
+        """Calls being answered."""
+        return len(self._in_flight)
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any]]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler[Any, Any]:
+        """Replace the behaviour of one of our handlers by a wrapped one."""
+        handler = await continuation(handler_call_details)
+        rpc = handler_call_details.method
+        if handler is None or not rpc.startswith(_OURS):
+            return handler
+        make = _MAKERS[handler.request_streaming, handler.response_streaming]
+        inner = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+        around = self._stream if handler.response_streaming else self._unary
+        return make(around(rpc.removeprefix(_OURS), inner), handler.request_deserializer, handler.response_serializer)
+
+    def _unary(self, rpc: str, inner: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        async def answer(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+            call = self._begin(rpc, context)
+            try:
+                self._check_draining()
+                response = await inner(request, context)
+            except BaseException as error:
+                await self._fail(call, context, error)
+                raise
+            self._end(call, context, grpc.StatusCode.OK)
+            return response
+
+        return answer
+
+    def _stream(self, rpc: str, inner: Callable[..., AsyncIterator[Any]]) -> Callable[..., AsyncIterator[Any]]:
+        async def answer(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
+            call = self._begin(rpc, context)
+            try:
+                self._check_draining()
+                async for response in inner(request, context):
+                    yield response
+            except BaseException as error:
+                await self._fail(call, context, error)
+                raise
+            self._end(call, context, grpc.StatusCode.OK)
+
+        return answer
+
+    def _check_draining(self) -> None:
+        if self.draining:
+            raise Draining("the server is going down; another one will take this", retry_after_s=1.0)
+
+    def _begin(self, rpc: str, context: grpc.aio.ServicerContext[Any, Any]) -> Call:
+        call = Call(rpc)
+        for key, value in context.invocation_metadata() or ():
+            if key == "x-request-id" and _REQUEST_ID.fullmatch(str(value)):
+                call.request_id = str(value)
+            elif key == "traceparent" and _TRACEPARENT.fullmatch(str(value)):
+                call.traceparent = str(value)
+        CURRENT.set(call)
+        task = asyncio.current_task()
+        if task is not None:
+            self._in_flight.add(task)
+            task.add_done_callback(self._in_flight.discard)
+        self._metrics.requests_in_flight.labels(rpc).inc()
+        return call
+
+    async def _fail(self, call: Call, context: grpc.aio.ServicerContext[Any, Any], error: BaseException) -> None:
+        """Log a failure and abort with its status, unless the caller has left or it is already aborted."""
+        if isinstance(error, asyncio.CancelledError | GeneratorExit):
+            # gRPC cancels the handler for both; the caller's own library has told it which already.
+            late = context.time_remaining() is not None and (context.time_remaining() or 0.0) <= 0
+            self._end(call, context, grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED)
+            return
+        if isinstance(error, grpc.aio.AbortError):
+            self._end(call, context, grpc.StatusCode.INTERNAL)
+            return
+        incident = ""
+        if not isinstance(error, AssayError):
+            incident = new_incident()
+            log.error(
+                "bug", exc_info=error, extra={"incident": incident, "request_id": call.request_id, "rpc": call.rpc}
+            )
+        elif isinstance(error, DeadlinePassed):
+            error.metadata.setdefault("request_id", call.request_id)
+        status = to_status(error if isinstance(error, Exception) else Exception(), incident)
+        code = code_of(error) if isinstance(error, Exception) else grpc.StatusCode.INTERNAL
+        self._end(call, context, code, status.message, incident)
+        details = ("grpc-status-details-bin", status.SerializeToString())
+        await context.abort(code, status.message, (*_trailers(call), details))
+
+    def _end(
+        self,
+        call: Call,
+        context: grpc.aio.ServicerContext[Any, Any],
+        code: grpc.StatusCode,
+        message: str = "",
+        incident: str = "",
+    ) -> None:
+        """One log line and the metrics of a call."""
+        seconds = time.monotonic() - call.arrived
+        context.set_trailing_metadata(_trailers(call))
+        self._metrics.requests_in_flight.labels(call.rpc).dec()
+        self._metrics.requests.labels(call.rpc, call.method, code.name).inc()
+        self._metrics.request_seconds.labels(call.rpc).observe(seconds)
+        line = {
+            "rpc": call.rpc,
+            "code": code.name,
+            "seconds": round(seconds, 6),
+            "request_id": call.request_id,
+            "tenant": call.tenant,
+            "peer": context.peer(),
+        }
+        optional = {
+            "traceparent": call.traceparent,
+            "method": call.method if call.method != "-" else "",
+            "model": call.model,
+            "instances": call.instances,
+            "rows_asked": call.rows_asked,
+            "rows_run": call.rows_run,
+            "batches": call.batches,
+            "error": message,
+            "incident": incident,
+        }
+        log.info("call", extra=line | {k: v for k, v in optional.items() if v})
+
+
+def _trailers(call: Call) -> tuple[tuple[str, str], ...]:
+    trailers = (("x-request-id", call.request_id),)
+    return (*trailers, ("traceparent", call.traceparent)) if call.traceparent else trailers
+
+
+_MAKERS = {
+    (False, False): grpc.unary_unary_rpc_method_handler,
+    (False, True): grpc.unary_stream_rpc_method_handler,
+    (True, False): grpc.stream_unary_rpc_method_handler,
+    (True, True): grpc.stream_stream_rpc_method_handler,
+}

@@ -1,0 +1,39 @@
+"""assay.v1.ServerService."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import grpc.aio
+
+from assay.v1 import server_service_pb2 as pb
+from assay.v1 import server_service_pb2_grpc
+from assayd.api.codec.vet import vet
+from assayd.methods import METHODS
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class ServerServicer(server_service_pb2_grpc.ServerServiceServicer):
+    """Says what this server is."""
+
+    def __init__(
+        self, version: str, limits: pb.Limits, versions: Mapping[str, str], providers: Callable[[], Sequence[str]]
+    ) -> None:
+        self._version = version
+        self._limits = limits
+        self._versions = versions
+        self._providers = providers
+
+    async def GetInfo(self, request: pb.GetInfoRequest, context: Context) -> pb.GetInfoResponse:
+        """Version, methods, limits and what really computes."""
+        vet(request)
+        methods = [pb.MethodInfo(name=name, revision=method.revision) for name, method in METHODS.items()]
+        return pb.GetInfoResponse(
+            version=self._version,
+            methods=methods,
+            limits=self._limits,
+            providers=self._providers(),
+            versions=self._versions,
+        )

@@ -1,0 +1,78 @@
+"""The one file that maps errors to gRPC statuses with their details."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+
+import grpc
+from google.protobuf.any_pb2 import Any
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2
+
+from assayd import errors
+
+DOMAIN = "assay.v1"
+_MAX_MESSAGE = 1000
+_MAX_METADATA = 300
+
+_CODES: Mapping[type[errors.AssayError], grpc.StatusCode] = {
+    errors.InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
+    errors.NotServed: grpc.StatusCode.UNIMPLEMENTED,
+    errors.NotFound: grpc.StatusCode.NOT_FOUND,
+    errors.VersionTaken: grpc.StatusCode.ALREADY_EXISTS,
+    errors.ModelUnfit: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.Exhausted: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.DeadlinePassed: grpc.StatusCode.DEADLINE_EXCEEDED,
+    errors.Unavailable: grpc.StatusCode.UNAVAILABLE,
+    errors.DataLoss: grpc.StatusCode.DATA_LOSS,
+}
+"""The nearest class of an error's own family decides."""
+
+
+def code_of(error: Exception) -> grpc.StatusCode:
+    """The status code of an error; INTERNAL for whatever isn't the domain's."""
+    for kind in type(error).__mro__:
+        if kind in _CODES:
+            return _CODES[kind]
+    return grpc.StatusCode.INTERNAL
+
+
+def new_incident() -> str:
+    """An id under which the log holds what the caller isn't told."""
+    return uuid.uuid4().hex[:12]
+
+
+def to_status(error: Exception, incident: str = "") -> status_pb2.Status:
+    """A google.rpc.Status with ErrorInfo, and BadRequest, RetryInfo where they apply; under 4 kB.
+
+    Of a bug it tells only the incident id.
+    """
+    number: int = code_of(error).value[0]
+    if not isinstance(error, errors.AssayError):
+        bug = error_details_pb2.ErrorInfo(reason="BUG", domain=DOMAIN, metadata={"incident": incident})
+        text = f"a bug in the server; its log has the details under incident {incident}"
+        return status_pb2.Status(code=number, message=text, details=_pack([bug]))
+    message = error.message[:_MAX_MESSAGE]
+    metadata = {k: v[:_MAX_METADATA] for k, v in error.metadata.items()}
+    details: list[Message] = [error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata)]
+    if error.field is not None:
+        field = error.field[:_MAX_METADATA]
+        violation = error_details_pb2.BadRequest.FieldViolation(field=field, description=message)
+        details.append(error_details_pb2.BadRequest(field_violations=[violation]))
+        message = f"{field}: {message}"
+    if error.retry_after_s is not None:
+        delay = Duration()
+        delay.FromMilliseconds(int(error.retry_after_s * 1000))
+        details.append(error_details_pb2.RetryInfo(retry_delay=delay))
+    return status_pb2.Status(code=number, message=message, details=_pack(details))
+
+
+def _pack(details: list[Message]) -> list[Any]:
+    packed = []
+    for detail in details:
+        box = Any()
+        box.Pack(detail)
+        packed.append(box)
+    return packed

@@ -1,0 +1,77 @@
+"""A request's run as a stream of events."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from hashlib import sha256
+
+from assay.v1 import explain_pb2
+from assay.v1 import explain_service_pb2 as pb
+from assay.v1.tensor_pb2 import Tensor
+from assayd.explain.explainer import OnInstance
+from assayd.explain.outcome import Explained, InstanceExplained, InstanceFailed
+from assayd.scheduler.work import Job
+
+CHUNK_BYTES = 1024 * 1024
+_PROGRESS_SECONDS = 0.1
+
+
+async def events(
+    run: Callable[[OnInstance], Awaitable[Explained]],
+    job: Job,
+    instances: int,
+    encode: Callable[[InstanceExplained | InstanceFailed], explain_pb2.InstanceResult],
+) -> AsyncIterator[pb.ExplainStreamResponse | Explained]:
+    """Progress at most ten times a second, each instance as it finishes, what `run` returns at the end.
+
+    A caller that leaves, or reads no more, cancels the run.
+    """
+    finished: asyncio.Queue[InstanceExplained | InstanceFailed] = asyncio.Queue()
+    done = 0
+    task = asyncio.ensure_future(run(finished.put_nowait))
+    try:
+        yield _progress(job, done, instances)
+        while not (task.done() and finished.empty()):
+            getter = asyncio.ensure_future(finished.get())
+            await asyncio.wait((task, getter), timeout=_PROGRESS_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            if getter.done():
+                done += 1
+                for event in chunked(await asyncio.to_thread(encode, getter.result())):
+                    yield event
+            else:
+                getter.cancel()
+                yield _progress(job, done, instances)
+        yield await task
+    finally:
+        task.cancel()
+
+
+def _progress(job: Job, done: int, instances: int) -> pb.ExplainStreamResponse:
+    progress = pb.Progress(
+        rows_done=job.usage.rows_run,
+        rows_planned=job.usage.rows_planned,
+        instances_done=done,
+        instances=instances,
+    )
+    return pb.ExplainStreamResponse(progress=progress)
+
+
+def chunked(result: explain_pb2.InstanceResult) -> Iterator[pb.ExplainStreamResponse]:
+    """An instance, its large tensors ahead of it in parts and by digest inside it."""
+    named = (result.feature_values, result.feature_errors, result.rows.keep, result.rows.scores)
+    for tensor in (*named, *result.maps.values(), *result.map_errors.values()):
+        if len(tensor.data) > CHUNK_BYTES:
+            yield from _parts(tensor)
+    yield pb.ExplainStreamResponse(instance=result)
+
+
+def _parts(tensor: Tensor) -> Iterator[pb.ExplainStreamResponse]:
+    data = tensor.data
+    digest = "sha256:" + sha256(data).hexdigest()
+    for offset in range(0, len(data), CHUNK_BYTES):
+        chunk = pb.TensorChunk(
+            digest=digest, offset=offset, size_bytes=len(data), data=data[offset : offset + CHUNK_BYTES]
+        )
+        yield pb.ExplainStreamResponse(chunk=chunk)
+    tensor.digest = digest

@@ -1,0 +1,203 @@
+"""Builds the server, starts it and stops it, in order. The only file that builds objects."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import AsyncIterator
+from importlib.metadata import version as distribution_version
+from pathlib import Path
+
+import grpc
+import grpc.aio
+from google.protobuf import json_format
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from prometheus_client import start_http_server
+
+from assay.v1 import (
+    explain_service_pb2,
+    explain_service_pb2_grpc,
+    model_service_pb2,
+    model_service_pb2_grpc,
+    server_service_pb2,
+    server_service_pb2_grpc,
+)
+from assayd.api.catalogue import Catalogue
+from assayd.api.explain_servicer import ExplainServicer
+from assayd.api.interceptor import CallInterceptor
+from assayd.api.model_servicer import ModelServicer
+from assayd.api.server_servicer import ServerServicer
+from assayd.engine.in_process import InProcessBackend
+from assayd.engine.models import LoadedModels
+from assayd.engine.onnxruntime_session import SessionOptions, available_provider
+from assayd.errors import AssayError
+from assayd.explain.explainer import Explainer
+from assayd.explain.offload import Offload
+from assayd.explain.predictor import Predictor
+from assayd.metrics import Metrics
+from assayd.scheduler.device import DeviceScheduler
+from assayd.settings import Settings
+from assayd.store.store import Store
+
+log = logging.getLogger("assayd")
+
+_SERVICES = (
+    model_service_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name,
+    explain_service_pb2.DESCRIPTOR.services_by_name["ExplainService"].full_name,
+    server_service_pb2.DESCRIPTOR.services_by_name["ServerService"].full_name,
+)
+_COMPUTING = ("onnxruntime-gpu", "onnxruntime", "onnx", "numpy", "scikit-image", "scikit-learn", "scipy")
+
+
+class App:
+    """One server: `start`, then `wait`, then `stop`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._metrics = Metrics(settings.max_model_labels)
+        provider = available_provider(settings.provider)
+        self._backend = InProcessBackend(SessionOptions(settings.threads, provider), settings.batch_rows)
+        store = Store(settings.store)
+        self._models = LoadedModels(self._backend, store, self._metrics, settings.max_loaded_bytes)
+        self._scheduler = DeviceScheduler(
+            self._backend,
+            self._metrics,
+            gather_ms=settings.gather_ms,
+            max_queued_rows=settings.max_queued_rows,
+        )
+        self._offload = Offload()
+        self._catalogue = Catalogue(store, self._models, self._metrics, settings.max_model_bytes)
+        self._interceptor = CallInterceptor(self._metrics)
+        self._health = health.aio.HealthServicer()
+        options = [
+            ("grpc.max_send_message_length", settings.max_message_bytes),
+            ("grpc.max_receive_message_length", settings.max_message_bytes),
+            ("grpc.so_reuseport", 0),
+        ]
+        self._server = grpc.aio.server(interceptors=[self._interceptor], options=options)
+        self._add_services()
+        self.address = ""
+        self.metrics_address = ""
+
+    def _add_services(self) -> None:
+        s = self._settings
+        explainer = Explainer(
+            self._models,
+            self._scheduler,
+            self._offload,
+            self._metrics,
+            max_request_rows=s.max_request_rows,
+            instances_in_flight=s.instances_in_flight,
+        )
+        predictor = Predictor(self._models, self._scheduler, self._metrics, max_request_rows=s.max_request_rows)
+        model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelServicer(self._catalogue), self._server)
+        explain_service_pb2_grpc.add_ExplainServiceServicer_to_server(
+            ExplainServicer(
+                self._catalogue,
+                explainer,
+                predictor,
+                self._scheduler,
+                max_message_bytes=s.max_message_bytes,
+                max_deadline_s=s.max_deadline_s,
+            ),
+            self._server,
+        )
+        limits = server_service_pb2.Limits(
+            max_message_bytes=s.max_message_bytes,
+            max_model_bytes=s.max_model_bytes,
+            max_request_rows=s.max_request_rows,
+            max_queued_rows=s.max_queued_rows,
+            max_deadline_seconds=s.max_deadline_s,
+            max_batch_rows=self._backend.max_batch_rows,
+        )
+        server_service_pb2_grpc.add_ServerServiceServicer_to_server(
+            ServerServicer(_version("onnx-assay"), limits, _versions(), self._models.providers), self._server
+        )
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        names = (*_SERVICES, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, self._server)
+
+    @property
+    def calls_in_flight(self) -> int:
+        """Calls being answered."""
+        return self._interceptor.in_flight
+
+    async def start(self) -> None:
+        """Serve. Raises OSError or RuntimeError where an address is taken."""
+        host, _, port = self._settings.metrics.rpartition(":")
+        self._page, self._page_thread = start_http_server(int(port), _bare(host), self._metrics.registry)
+        self.metrics_address = f"{host}:{self._page.server_port}"
+        self._scheduler.start()
+        if self._settings.models is not None:
+            await self._preload(self._settings.models)
+        bound = self._server.add_insecure_port(self._settings.listen)
+        self.address = f"{self._settings.listen.rpartition(':')[0]}:{bound}"
+        await self._server.start()
+        for name in ("", *_SERVICES):
+            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+
+    async def _preload(self, folder: Path) -> None:
+        """Store and load NAME/VERSION/model.onnx; one that fails is logged and holds up nobody else."""
+        for path in sorted(folder.glob("*/*/model.onnx")):
+            name, version = path.parts[-3:-1]
+            try:
+                spec = model_service_pb2.ModelSpec()
+                beside = path.with_name("spec.json")
+                if beside.exists():
+                    json_format.Parse(beside.read_text(), spec)
+                header = model_service_pb2.UploadModelHeader(name=name, version=version, spec=spec)
+                await self._catalogue.upload("default", header, _once(path))
+            except (AssayError, OSError, json_format.ParseError) as error:
+                log.error("model not loaded", extra={"model": f"{name}@{version}", "why": str(error)})
+            else:
+                log.info("model loaded", extra={"model": f"{name}@{version}"})
+
+    async def stop(self) -> None:
+        """Health first, then no new calls, then the accepted ones within the grace, then the rest."""
+        await self._health.enter_graceful_shutdown()
+        self._interceptor.draining = True
+        await self._server.stop(self._settings.drain_grace_s)
+        await self._scheduler.stop()
+        self._offload.close()
+        self._models.close()
+        self._backend.close()
+        self._page.shutdown()
+        self._page.server_close()
+        self._page_thread.join()
+
+
+async def serve(settings: Settings) -> None:
+    """Run until SIGTERM or SIGINT."""
+    app = App(settings)
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    await app.start()
+    print(f"assayd serves gRPC on {app.address} and metrics on http://{app.metrics_address}/metrics", flush=True)  # noqa: T201
+    await stopping.wait()
+    log.info("draining", extra={"calls": app.calls_in_flight})
+    await app.stop()
+
+
+async def _once(path: Path) -> AsyncIterator[bytes]:
+    yield await asyncio.to_thread(path.read_bytes)
+
+
+def _bare(host: str) -> str:
+    return host.strip("[]")
+
+
+def _version(distribution: str) -> str:
+    try:
+        return distribution_version(distribution)
+    except ImportError:  # PackageNotFoundError: not installed, or the other runtime is
+        return ""
+
+
+def _versions() -> dict[str, str]:
+    found = {name: _version(name) for name in _COMPUTING}
+    return {"python": sys.version.split()[0]} | {name: v for name, v in found.items() if v}

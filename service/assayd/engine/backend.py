@@ -1,0 +1,115 @@
+"""The seam behind which models run: in this process, or in a process of their own.
+
+Nothing above it knows the runtime. What crosses it is compact: a subject once, then rows; scores come back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+from assayd.types.arrays import Array, Floats
+from assayd.types.model import Batching, Signature
+from assayd.types.rows import Pick, RowBlock
+from assayd.types.subject import Subject
+
+
+@dataclass(frozen=True, eq=False)
+class Whole:
+    """Whole outputs instead of scores; empty means all of them."""
+
+    outputs: tuple[str, ...] = ()
+
+
+Readout: TypeAlias = tuple[Pick, ...] | Whole
+ChunkResult: TypeAlias = Floats | Mapping[str, Array]
+"""float64 [rows, T] for picks; by output name [rows, *output] for whole outputs."""
+
+
+@dataclass(frozen=True, eq=False)
+class Chunk:
+    """Rows of one subject inside a batch."""
+
+    subject: Subject
+    blocks: Sequence[RowBlock]
+    readout: Readout
+    rows: int
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Rows that go through one model together; their subjects' inputs have the same shapes.
+
+    batched: whether the model could take several rows when they were planned. A model that was demoted since runs them
+    as planned; each job then finds by its x that they must be run again.
+    """
+
+    digest: str
+    batched: bool
+    chunks: tuple[Chunk, ...]
+
+    @property
+    def rows(self) -> int:
+        """Rows of all chunks."""
+        return sum(c.rows for c in self.chunks)
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """What loading told of a model. provider: what really runs it. size_bytes: of the model file. open_question: the
+    proof was inconclusive, and a caller's instance may settle it.
+    """
+
+    digest: str
+    signature: Signature
+    batching: Batching
+    provider: str
+    size_bytes: int
+    load_seconds: float
+    open_question: bool = False
+
+
+class Prepared(Protocol):
+    """A batch whose tensors are made; opaque outside its backend."""
+
+    @property
+    def batch(self) -> Batch:
+        """What it was made from."""
+
+
+class Backend(Protocol):
+    """One device. Calls block; `prepare` of the next batch may overlap `run` of the one before, nothing else does."""
+
+    @property
+    def device(self) -> str:
+        """Name for metrics and records, such as "cpu" or "cuda:0"."""
+
+    def load(self, digest: str, data: bytes) -> LoadedModel:
+        """Load a model and prove whether its rows may share a batch. Raises InvalidModel, ModelFailed."""
+
+    def prove(self, digest: str, subject: Subject) -> LoadedModel:
+        """Try the proof again with a caller's instance and baseline as probes."""
+
+    def demote(self, digest: str, reason: str) -> LoadedModel:
+        """Run a model row by row from now on."""
+
+    def unload(self, digest: str) -> None:
+        """Forget a model and free its memory."""
+
+    def prepare(self, batch: Batch) -> Prepared:
+        """Make the batch's tensors."""
+
+    def run(self, prepared: Prepared) -> list[ChunkResult]:
+        """One result a chunk. Raises ModelFailed, OutOfMemory."""
+
+    def release(self, subject: int) -> None:
+        """No more rows of this subject will come."""
+
+    def close(self) -> None:
+        """Free everything."""
+
+
+def shape_key(subject: Subject) -> Hashable:
+    """Subjects of one model share batches if this is the same."""
+    return tuple((name, x.shape) for name, x in subject.inputs.items())

@@ -1,0 +1,195 @@
+"""The backend that runs models in this process, for those who trust them."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass, field, replace
+from itertools import chain
+
+import numpy as np
+
+from assayd.engine.backend import Batch, ChunkResult, LoadedModel, Prepared, shape_key
+from assayd.engine.onnxruntime_session import Session, SessionOptions
+from assayd.engine.probes import Probe, blind_probes, probes_from
+from assayd.engine.program import Buffers, Program
+from assayd.engine.proof import Proof, Verdict, prove
+from assayd.engine.readout import read_out
+from assayd.engine.realise import realise_chunk
+from assayd.errors import ModelUnfit
+from assayd.graph.programs import Programs, programs_of
+from assayd.types.model import Batching, Signature
+from assayd.types.subject import Subject
+
+# On two cores the rate of convolutional nets is flat from 8 to 32 rows of 600 kB; small models want many rows.
+_SMALL_ROW_BYTES = 64 * 1024
+_SMALL_ROW_BATCH, _LARGE_ROW_BATCH = 32, 16
+_SPARE_SHAPES = 8
+
+
+@dataclass(eq=False)
+class _Resident:
+    """A model in memory.
+
+    one: runs it row by row, as the file has it; None while only the opened program is needed. several: runs it in
+    batches; None until proven, kept after a demotion for the rows that were planned before.
+    """
+
+    loaded: LoadedModel
+    programs: Programs
+    most_rows: int
+    one: Program | None
+    opened: Session | None
+    several: Program | None = None
+    spare: dict[Hashable, list[Buffers]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class _Prepared:
+    """`spare` is where the buffers go when they have been read."""
+
+    batch: Batch
+    program: Program
+    buffers: Buffers
+    spare: list[Buffers]
+
+
+class InProcessBackend:
+    """Implements `assayd.engine.backend.Backend` with onnxruntime sessions of this process.
+
+    batch_rows: most rows in a batch, or None to choose by the size of a row.
+    """
+
+    def __init__(self, options: SessionOptions, batch_rows: int | None) -> None:
+        self._options = options
+        self._batch_rows = batch_rows
+        self._residents: dict[str, _Resident] = {}
+        self._lock = threading.Lock()
+        self.sessions_built = 0
+
+    @property
+    def device(self) -> str:
+        """The provider asked for; each loaded model says what it really got."""
+        return self._options.provider
+
+    @property
+    def max_batch_rows(self) -> int:
+        """Most rows of any model's batch."""
+        return self._batch_rows or _SMALL_ROW_BATCH
+
+    def load(self, digest: str, data: bytes) -> LoadedModel:
+        """Load and prove. Raises InvalidModel, ModelFailed, ModelUnfit."""
+        begun = time.monotonic()
+        programs = programs_of(data)
+        for s in chain(programs.signature.inputs, programs.signature.outputs):
+            if s.dtype is None:
+                raise ModelUnfit(f"{s.name!r} is bfloat16, which this server can't run")
+        plain = self._session(programs.plain)
+        opened = None
+        if programs.opened is not None:
+            opened = plain if programs.opened is programs.plain else self._session(programs.opened)
+        loaded = LoadedModel(
+            digest, programs.signature, Batching(False, programs.reason, 1), plain.provider, len(data), 0.0
+        )
+        one = Program(plain, programs.signature, batched=False)
+        most_rows = self._batch_rows or _default_rows(programs.signature)
+        resident = _Resident(loaded, programs, most_rows, one, opened)
+        self._settle(resident, blind_probes(programs.signature))
+        resident.loaded = replace(resident.loaded, load_seconds=time.monotonic() - begun)
+        with self._lock:
+            self._residents[digest] = resident
+        return resident.loaded
+
+    def _session(self, program: bytes) -> Session:
+        self.sessions_built += 1
+        return Session(program, self._options)
+
+    def _settle(self, resident: _Resident, probes: Iterable[Probe]) -> None:
+        """Run the proof and keep what it decides; the session that is no longer needed goes."""
+        if resident.opened is None or resident.one is None:
+            return
+        proof: Proof = prove(resident.one, resident.opened, probes)
+        open_question = proof.verdict is Verdict.INCONCLUSIVE
+        if proof.verdict is Verdict.PROVEN:
+            signature, batching = proof.signature, Batching(True, "", resident.most_rows)
+            resident.several, resident.one = Program(resident.opened, signature, batched=True), None
+        else:
+            signature, batching = resident.programs.signature, Batching(False, proof.reason, 1)
+        if not open_question:
+            resident.opened = None
+        resident.loaded = replace(resident.loaded, signature=signature, batching=batching, open_question=open_question)
+
+    def prove(self, digest: str, subject: Subject) -> LoadedModel:
+        """Try an inconclusive proof again with a caller's instance; settled models stay as they are."""
+        resident = self._residents[digest]
+        if resident.loaded.open_question:
+            self._settle(resident, probes_from(subject))
+        return resident.loaded
+
+    def demote(self, digest: str, reason: str) -> LoadedModel:
+        """Run the model row by row from now on, as the file has it."""
+        resident = self._residents[digest]
+        signature = resident.programs.signature
+        if resident.one is None:
+            resident.one = Program(self._session(resident.programs.plain), signature, batched=False)
+        resident.loaded = replace(
+            resident.loaded, signature=signature, batching=Batching(False, reason, 1), open_question=False
+        )
+        return resident.loaded
+
+    def unload(self, digest: str) -> None:
+        """Forget the model; batches already prepared still run."""
+        with self._lock:
+            self._residents.pop(digest, None)
+
+    def prepare(self, batch: Batch) -> _Prepared:
+        """Realise the batch's rows into a spare set of buffers."""
+        resident = self._residents[batch.digest]
+        program = resident.several if batch.batched else resident.one
+        if program is None:
+            raise AssertionError("rows were planned for a program that the model doesn't have")
+        first = batch.chunks[0].subject
+        if len(resident.spare) > _SPARE_SHAPES:
+            resident.spare.clear()
+        spare = resident.spare.setdefault((batch.batched, shape_key(first)), [])
+        try:
+            buffers = spare.pop()
+        except IndexError:
+            shapes = {name: x.shape for name, x in first.inputs.items()}
+            buffers = program.buffers(shapes, resident.most_rows)
+        views, start = buffers.views(batch.rows), 0
+        for chunk in batch.chunks:
+            stop = start + chunk.rows
+            realise_chunk(chunk, {name: view[start:stop] for name, view in views.items()})
+            start = stop
+        return _Prepared(batch, program, buffers, spare)
+
+    def run(self, prepared: Prepared) -> list[ChunkResult]:
+        """Run and read the scores out; the buffers are then free again."""
+        if not isinstance(prepared, _Prepared):
+            raise TypeError("a batch is run by the backend that prepared it")
+        batch = prepared.batch
+        outputs = prepared.program.run(prepared.buffers, batch.rows)
+        results: list[ChunkResult] = []
+        start = 0
+        for chunk in batch.chunks:
+            stop = start + chunk.rows
+            results.append(read_out(chunk.readout, {name: v[start:stop] for name, v in outputs.items()}))
+            start = stop
+        prepared.spare.append(prepared.buffers)
+        return results
+
+    def release(self, subject: int) -> None:
+        """Nothing is kept by subject in this process."""
+
+    def close(self) -> None:
+        """Forget all models."""
+        with self._lock:
+            self._residents.clear()
+
+
+def _default_rows(signature: Signature) -> int:
+    row_bytes = sum(math.prod(n or 1 for n in s.shape or ()) * np.dtype(s.dtype).itemsize for s in signature.inputs)
+    return _SMALL_ROW_BATCH if row_bytes <= _SMALL_ROW_BYTES else _LARGE_ROW_BATCH

@@ -1,0 +1,98 @@
+"""The only file that knows onnxruntime."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnxruntime as ort
+
+from assayd.errors import AssayError, InvalidModel, ModelFailed, OutOfMemory
+from assayd.types.arrays import Array
+
+VERSION: str = ort.__version__
+
+_FOLDED_CONSTANT_BYTES = str(64 * 1024 * 1024)
+_PATH = re.compile(r"(?:/[\w.+-]+){2,}(?::\d+)?\s*")
+
+
+@dataclass(frozen=True)
+class SessionOptions:
+    """threads: 0 lets onnxruntime choose. provider: "cpu" or "cuda"."""
+
+    threads: int = 0
+    provider: str = "cpu"
+
+
+class Session:
+    """One loaded program. `run` is called by one thread at a time."""
+
+    def __init__(self, program: bytes, options: SessionOptions) -> None:
+        """Raises InvalidModel where onnxruntime refuses the model, ModelFailed where the provider isn't to be had."""
+        settings = ort.SessionOptions()
+        settings.intra_op_num_threads = options.threads
+        settings.inter_op_num_threads = 1
+        settings.log_severity_level = 4
+        settings.add_session_config_entry(
+            "optimization.constant_folding_max_output_size_in_bytes", _FOLDED_CONSTANT_BYTES
+        )
+        wanted: list[str | tuple[str, dict[str, str]]] = ["CPUExecutionProvider"]
+        if options.provider == "cuda":
+            ort.preload_dlls()
+            cuda = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
+            wanted.insert(0, ("CUDAExecutionProvider", cuda))
+        try:
+            self._session = ort.InferenceSession(program, settings, providers=wanted)
+        except Exception as error:
+            raise InvalidModel(f"onnxruntime can't load the model: {said(error)}", field="chunk") from error
+        # A CUDA session that fails would otherwise be rebuilt on CPU without a word.
+        self._session.disable_fallback()
+        self.provider: str = self._session.get_providers()[0]
+        if options.provider == "cuda" and self.provider != "CUDAExecutionProvider":
+            raise ModelFailed(f"CUDA was asked for, and onnxruntime gave {self.provider}: see deploy/README.md, 'CUDA'")
+        self.outputs: list[str] = [output.name for output in self._session.get_outputs()]
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Run every output. Raises ModelFailed, OutOfMemory."""
+        try:
+            results: Sequence[Any] = self._session.run(self.outputs, dict(feeds))
+        except Exception as error:
+            raise _run_error(error) from error
+        outputs: dict[str, Array] = {}
+        for name, value in zip(self.outputs, results, strict=True):
+            if not hasattr(value, "dtype"):
+                raise ModelFailed(f"output {name!r} isn't a tensor: sequences and maps can't be scored")
+            outputs[name] = value
+        return outputs
+
+
+def said(error: Exception) -> str:
+    """onnxruntime's message without the paths it likes to tell, 400 characters at most."""
+    text = _PATH.sub("", str(error)).strip()
+    return text.split("\n", 1)[0][:400]
+
+
+def _run_error(error: Exception) -> AssayError:
+    text = str(error)
+    if "Failed to allocate memory" in text or "ALLOC_FAILED" in text or "out of memory" in text:
+        return OutOfMemory("the device has no memory left for a batch of this model")
+    return ModelFailed(f"onnxruntime failed to run the model: {said(error)}")
+
+
+def available_provider(wanted: str) -> str:
+    """The provider to ask sessions for. "auto" is CUDA only where a session really gets it: the list of available ones
+    names CUDA on machines that have no GPU.
+    """
+    if wanted != "auto":
+        return wanted
+    if "CUDAExecutionProvider" not in ort.get_available_providers() or not _cuda_devices():
+        return "cpu"
+    return "cuda"
+
+
+def _cuda_devices() -> int:
+    """Number of NVIDIA devices that the driver shows."""
+    return len(list(Path("/proc/driver/nvidia/gpus").glob("*")))

@@ -1,0 +1,71 @@
+"""Inputs that make a model show whether its rows interact."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeAlias
+
+import numpy as np
+
+from assayd.types.arrays import Array
+from assayd.types.model import Signature, TensorSignature
+from assayd.types.subject import Subject
+
+ROWS = 4
+Probe: TypeAlias = Mapping[str, Array]
+"""By input name, [ROWS, *input]."""
+
+_SCALES = (1.0, 0.1, 10.0, 100.0, 1000.0)
+_FREE_EXTENTS = (8, 16, 32, 64, 224, 3, 1)
+_WORDS = ("a", "b", "yes", "no", "0", "1")
+
+
+def blind_probes(signature: Signature) -> Iterator[Probe]:
+    """Probes that need no instance: noise at several scales, valid ids; each free extent in turn at the first scale."""
+    free = any(None in (s.shape or (None,)) for s in signature.inputs)
+    for extent in _FREE_EXTENTS if free else (1,):
+        for scale in _SCALES if not free or extent == _FREE_EXTENTS[0] else _SCALES[:1]:
+            draw = np.random.default_rng(0)
+            yield {s.name: _noise(s, extent, scale, draw) for s in signature.inputs}
+
+
+def probes_from(subject: Subject) -> Iterator[Probe]:
+    """Probes around a caller's instance and its first baseline: both, half-way between, and the instance with noise."""
+    draw = np.random.default_rng(0)
+    for noise in (0.1, 1.0):
+        yield {name: _around(x, subject.baselines.get(name), noise, draw) for name, x in subject.inputs.items()}
+
+
+def row(probe: Probe, number: int) -> dict[str, Array]:
+    """One row of a probe, without the row axis."""
+    return {name: values[number] for name, values in probe.items()}
+
+
+def _noise(s: TensorSignature, extent: int, scale: float, draw: np.random.Generator) -> Array:
+    shape = (ROWS, *(extent if n is None else n for n in s.shape or ()))
+    kind = s.dtype
+    if kind is None or kind == object:
+        return np.array(_WORDS, dtype=object)[draw.integers(0, len(_WORDS), shape)]
+    if kind == bool:
+        return draw.integers(0, 2, shape).astype(bool)
+    if np.issubdtype(kind, np.integer):
+        top = s.vocabulary or max(2, min(int(10 * scale), 127))
+        return draw.integers(0, top, shape).astype(kind)
+    return (draw.standard_normal(shape) * min(scale, 100.0 if kind == np.float16 else scale)).astype(kind)
+
+
+def _around(x: Array, baselines: Array | None, noise: float, draw: np.random.Generator) -> Array:
+    other = x if baselines is None else baselines[0]
+    rows: Sequence[Array]
+    if np.issubdtype(x.dtype, np.floating):
+        finite = x[np.isfinite(x)].astype(np.float64)
+        spread = float(finite.std()) if finite.size else 0.0
+        unit = spread or float(np.abs(finite).max(initial=0.0)) or 1.0
+        moved = x.astype(np.float64) + noise * unit * draw.standard_normal(x.shape)
+        with np.errstate(invalid="ignore"):
+            rows = [x, other, (x.astype(np.float64) + other) / 2, moved]
+    else:
+        # Ids that the instance itself holds are valid; in another order they are another row.
+        shuffled = draw.permutation(x.ravel()).reshape(x.shape)
+        rows = [x, other, shuffled, np.where(draw.random(x.shape) < 0.5, x, other)]
+    return np.stack([np.asarray(r).astype(x.dtype, copy=False) for r in rows])

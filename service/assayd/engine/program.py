@@ -1,0 +1,91 @@
+"""A session together with its buffers: rows in, outputs by row out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from assayd.engine.onnxruntime_session import Session
+from assayd.errors import ModelFailed
+from assayd.types.arrays import Array
+from assayd.types.model import Signature, TensorSignature
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """A session whose batch axis is free, or fixed (then each row is repeated to fill it).
+
+    `batched` says whether one run may carry several rows.
+    """
+
+    session: Session
+    signature: Signature
+    batched: bool
+
+    def buffers(self, shapes: Mapping[str, tuple[int, ...]], capacity: int) -> Buffers:
+        """Input buffers for up to `capacity` rows; shapes: by input, of one instance."""
+        return Buffers(self.signature, shapes, capacity if self.batched else 1, self.batched)
+
+    def run(self, buffers: Buffers, rows: int) -> dict[str, Array]:
+        """Run the first rows of the buffers; by output name [rows, *output]. Raises ModelFailed, OutOfMemory."""
+        buffers.repeat()
+        results = self.session.run(buffers.feeds(rows))
+        return {s.name: self._by_row(s, results[s.name], rows) for s in self.signature.outputs}
+
+    def _by_row(self, signature: TensorSignature, value: Array, rows: int) -> Array:
+        axis = signature.batch_axis
+        if self.batched:
+            if axis is None or value.ndim <= axis or value.shape[axis] != rows:
+                raise ModelFailed(f"output {signature.name!r} has shape {list(value.shape)} for {rows} rows")
+            return np.moveaxis(value, axis, 0)
+        # One row was run, in a batch of `batch_extent` copies where the file fixes one: any copy will do.
+        if axis is not None and value.ndim > axis and value.shape[axis] == (signature.batch_extent or 1):
+            return np.moveaxis(value, axis, 0)[:1]
+        return value[None]
+
+
+class Buffers:
+    """Input tensors that are reused from batch to batch, so that no run pays for fresh pages."""
+
+    def __init__(
+        self, signature: Signature, shapes: Mapping[str, tuple[int, ...]], capacity: int, batched: bool
+    ) -> None:
+        self._tensors: dict[str, tuple[Array, tuple[int, ...], int | None]] = {}
+        self._batched = batched
+        self._fixed: dict[str, int] = {}
+        for s in signature.inputs:
+            fixed = 1 if s.batch_axis is None else (s.batch_extent or 1)
+            rows = capacity if batched else fixed
+            self._fixed[s.name] = fixed
+            flat: Array = np.empty(rows * math.prod(shapes[s.name]), s.dtype)
+            self._tensors[s.name] = (flat, shapes[s.name], s.batch_axis)
+
+    def feeds(self, rows: int) -> dict[str, Array]:
+        """What the session reads: by input, contiguous, in the model's own axis order."""
+        feeds = {}
+        for name, (flat, shape, axis) in self._tensors.items():
+            n = rows if self._batched else self._fixed[name]
+            full = shape if axis is None else (*shape[:axis], n, *shape[axis:])
+            feeds[name] = flat[: n * math.prod(shape)].reshape(full)
+        return feeds
+
+    def views(self, rows: int) -> dict[str, Array]:
+        """Where rows are written: by input [rows, *input]."""
+        views = {}
+        for name, tensor in self.feeds(rows).items():
+            axis = self._tensors[name][2]
+            views[name] = (tensor[None] if axis is None else np.moveaxis(tensor, axis, 0))[:rows]
+        return views
+
+    def repeat(self) -> None:
+        """Fill the rest of a batch that the model file fixes with copies of its only row."""
+        if self._batched:
+            return
+        for name, tensor in self.feeds(1).items():
+            axis = self._tensors[name][2]
+            if axis is not None and self._fixed[name] > 1:
+                ahead = np.moveaxis(tensor, axis, 0)
+                ahead[1:] = ahead[:1]

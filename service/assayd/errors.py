@@ -1,0 +1,201 @@
+"""The error tree. It knows nothing of gRPC; `assayd.api.status` alone maps it to the wire.
+
+AssayError
+├── InvalidRequest            a field of the request is wrong
+│   ├── InvalidTensor         … an input, baseline or segments tensor
+│   ├── InvalidModel          … the model's bytes
+│   ├── DigestMismatch        … a stated digest
+│   └── NotFinite             … x or a baseline where the model's score isn't finite
+├── NotServed                 part of the contract that this version doesn't serve
+├── NotFound
+│   ├── ModelNotFound
+│   └── TensorNotFound
+├── VersionTaken              name and version belong to other bytes
+├── ModelUnfit                the model can't do what was asked
+│   ├── ModelFailed           the runtime refused to compute
+│   ├── ModelNotFinite        it answered NaN for an ordinary input
+│   └── MethodRevision        another revision of the method was pinned
+├── Exhausted
+│   ├── QueueFull             come back later
+│   ├── RowBudget             more rows than allowed
+│   ├── TooLarge              more bytes than allowed
+│   └── OutOfMemory           the device has no room for one row
+├── DeadlinePassed
+├── Unavailable
+│   ├── Draining
+│   └── StoreFull
+└── DataLoss                  stored bytes no longer match their digest
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+
+class AssayError(Exception):
+    """Root of the domain's errors.
+
+    `reason` is the name of a value of `assay.v1.ErrorReason` without its prefix. `message` is written for the caller: it
+    names what was wrong and what would be right, and holds no path of the server. `metadata` is for programs.
+    `retry_after_s` is set where trying again is useful.
+    """
+
+    reason: ClassVar[str] = "BUG"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        field: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.field = field
+        self.metadata = dict(metadata or {})
+        self.retry_after_s = retry_after_s
+
+    def under(self, prefix: str) -> AssayError:
+        """Put `prefix` before the field, as an error travels up from a part to the request that holds it."""
+        self.field = f"{prefix}.{self.field}" if self.field else prefix
+        return self
+
+
+class InvalidRequest(AssayError):
+    """A field of the request is out of range, contradictory or missing."""
+
+    reason = "INVALID_PARAMETER"
+
+
+class InvalidTensor(InvalidRequest):
+    """A tensor has the wrong name, dtype, rank or extent, or its bytes don't fit its shape."""
+
+    reason = "INVALID_TENSOR"
+
+
+class InvalidModel(InvalidRequest):
+    """The bytes are no ONNX model that this service takes."""
+
+    reason = "INVALID_MODEL"
+
+
+class DigestMismatch(InvalidRequest):
+    """The stated digest isn't that of the bytes."""
+
+    reason = "DIGEST_MISMATCH"
+
+
+class NotFinite(InvalidRequest):
+    """The score at x or at a baseline isn't finite, so there is nothing to attribute."""
+
+    reason = "NOT_FINITE"
+
+
+class NotServed(AssayError):
+    """Part of the contract that this version doesn't serve yet."""
+
+    reason = "NOT_SERVED"
+
+
+class NotFound(AssayError):
+    """Something named by the caller doesn't exist for this caller."""
+
+
+class ModelNotFound(NotFound):
+    """No such model, version or digest."""
+
+    reason = "MODEL_NOT_FOUND"
+
+
+class TensorNotFound(NotFound):
+    """No such stored tensor."""
+
+    reason = "TENSOR_NOT_FOUND"
+
+
+class VersionTaken(AssayError):
+    """A version is immutable, and this one belongs to other bytes."""
+
+    reason = "VERSION_TAKEN"
+
+
+class ModelUnfit(AssayError):
+    """The model can't do what was asked."""
+
+    reason = "MODEL_UNFIT"
+
+
+class ModelFailed(ModelUnfit):
+    """The runtime refused to load the model or failed to compute with it."""
+
+    reason = "MODEL_FAILED"
+
+
+class ModelNotFinite(ModelUnfit):
+    """The model answered NaN or infinity for a perturbed row, though x and the baselines score finite."""
+
+    reason = "MODEL_NOT_FINITE"
+
+
+class MethodRevision(ModelUnfit):
+    """Another revision of the method was pinned than the one served."""
+
+    reason = "METHOD_REVISION"
+
+
+class Exhausted(AssayError):
+    """A queue, budget or quota is full."""
+
+
+class QueueFull(Exhausted):
+    """Too many rows wait for the device."""
+
+    reason = "QUEUE_FULL"
+
+
+class RowBudget(Exhausted):
+    """More rows than the request's budget or the server's limit."""
+
+    reason = "ROW_BUDGET"
+
+
+class TooLarge(Exhausted):
+    """More bytes than the limit."""
+
+    reason = "TOO_LARGE"
+
+
+class OutOfMemory(Exhausted):
+    """The device has no memory for a single row."""
+
+    reason = "OUT_OF_MEMORY"
+
+
+class DeadlinePassed(AssayError):
+    """The deadline passed before the work was done; what remained was dropped."""
+
+    reason = "DEADLINE"
+
+
+class Unavailable(AssayError):
+    """Not now; perhaps soon."""
+
+
+class Draining(Unavailable):
+    """The server is going down and takes no new work."""
+
+    reason = "DRAINING"
+
+
+class StoreFull(Unavailable):
+    """The store can't write."""
+
+    reason = "STORE_FULL"
+
+
+class DataLoss(AssayError):
+    """Stored bytes no longer match their digest."""
+
+    reason = "DATA_LOSS"

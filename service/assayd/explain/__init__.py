@@ -1,0 +1,1 @@
+"""Drives jobs: a method on one side, the scheduler on the other."""

@@ -1,0 +1,233 @@
+"""Drives one instance: a method's generator on one side, the scheduler on the other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from assayd.engine.backend import LoadedModel, Whole
+from assayd.engine.readout import read_out
+from assayd.errors import AssayError, InvalidRequest, ModelNotFinite, NotFinite
+from assayd.explain.offload import Offload
+from assayd.explain.outcome import InstanceExplained, Notice
+from assayd.explain.request import ExplainRequest
+from assayd.explain.subject import build_subject
+from assayd.explain.tally import Tally
+from assayd.explain.targets import ResolvedTarget, needs_scores, resolve, score_dtype, with_labels
+from assayd.scheduler.device import DeviceScheduler
+from assayd.scheduler.work import Job, Work
+from assayd.types.arrays import Array, Floats
+from assayd.types.method import Explanation
+from assayd.types.model import Signature
+from assayd.types.request import TargetSpec
+from assayd.types.result import Attribution, Scores
+from assayd.types.rows import Pick, PlainRows, Plan, RowBlock
+from assayd.types.subject import Subject
+
+_X = -1
+_BATCH_TOLERANCE = 1e-5
+_HALF_BATCH_TOLERANCE = 2.0**-9
+
+
+class RowsInteract(Exception):
+    """x scores otherwise in a batch than alone: the model must run row by row. Never leaves this package."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True, eq=False)
+class InstanceDriver:
+    """Explains instance `position` of a request with a model as it is loaded now."""
+
+    request: ExplainRequest
+    explained: tuple[str, ...]
+    job: Job
+    scheduler: DeviceScheduler
+    offload: Offload
+    tally: Tally
+
+    async def plan(self, position: int) -> Subject:
+        """Cut features and make baselines."""
+        return await self.offload.plan(build_subject, self.request, self.explained, position)
+
+    async def rows_of(self, subject: Subject) -> int:
+        """Rows that the first plan asks for, with those of x and its baselines; runs nothing."""
+        _, plan = await self._begin(subject)
+        return plan.size + 1 + subject.baseline_count
+
+    async def run(self, subject: Subject, model: LoadedModel, position: int) -> InstanceExplained:
+        """Explain. Raises AssayError, and RowsInteract where the model must not be run in batches."""
+        with self.scheduler.expect():
+            signature = with_labels(model.signature, self.request.spec)
+            targets = self.request.targets[position]
+            batched = model.batching.batched
+            waits = _targets_wait(targets, signature)
+            explanation, plan = await self._begin(subject)
+            self.tally.planned(plan.size + 1 + subject.baseline_count)
+            alone: Work | None = None
+            if batched or waits:
+                alone = Work(self.job, model, subject, _plain_plan([_X]), Whole(), alone=True)
+                self.scheduler.submit(alone)
+                if waits:
+                    await self.scheduler.wait(alone)
+            at_x = {name: v[0] for name, v in alone.outputs().items()} if waits and alone is not None else None
+            picks, resolved = _resolve_all(targets, signature, at_x)
+            first = Work(self.job, model, subject, _with_plain(plan, subject.baseline_count), picks)
+            self.scheduler.submit(first)
+        await self.scheduler.wait(first)
+        if alone is not None:
+            await self.scheduler.wait(alone)
+        head = 1 + subject.baseline_count
+        scores = first.scores()
+        x_scores, baseline_scores, rows = scores[0], scores[1:head], scores[head:]
+        difference = None
+        if batched and alone is not None:
+            difference = _alone_difference(alone.outputs(), picks, x_scores, signature)
+        _check_finite(subject, x_scores, baseline_scores, rows)
+        attribution = await self._finish(explanation, Scores(rows, x_scores, baseline_scores), model, subject, picks)
+        return InstanceExplained(
+            key=self.request.keys[position] if self.request.keys else "",
+            position=position,
+            targets=resolved,
+            attribution=attribution,
+            segments=subject.segments,
+            x_scores=x_scores,
+            baseline_scores=baseline_scores,
+            dtype=score_dtype(picks, signature),
+            alone_difference=difference,
+            rows_asked=plan.size + head,
+            rows_run=plan.size + head + (alone is not None),
+            notices=tuple(_notices(subject)),
+        )
+
+    async def _begin(self, subject: Subject) -> tuple[Explanation, Plan]:
+        explanation = self.request.method.explain(subject)
+        try:
+            return explanation, await self.offload.plan(next, explanation)
+        except InvalidRequest as error:
+            raise error.under(self.request.method_name)
+
+    async def _finish(
+        self, explanation: Explanation, scores: Scores, model: LoadedModel, subject: Subject, picks: tuple[Pick, ...]
+    ) -> Attribution:
+        """Hand the scores over; run further plans as long as the method has any."""
+        while True:
+            begun = time.monotonic()
+            step = await self.offload.reduce(_send, explanation, scores)
+            self.tally.reduced(time.monotonic() - begun)
+            if isinstance(step, Attribution):
+                return step
+            self.tally.planned(step.size)
+            work = Work(self.job, model, subject, step, picks)
+            self.scheduler.submit(work)
+            await self.scheduler.wait(work)
+            _check_finite(subject, scores.x, scores.baselines, work.scores())
+            scores = Scores(work.scores(), scores.x, scores.baselines)
+
+
+def _send(explanation: Explanation, scores: Scores) -> Plan | Attribution:
+    try:
+        return explanation.send(scores)
+    except StopIteration as end:
+        result: Attribution = end.value
+        return result
+
+
+def _targets_wait(targets: Sequence[TargetSpec], signature: Signature) -> bool:
+    for n, target in enumerate(targets):
+        try:
+            if needs_scores(target, signature):
+                return True
+        except AssayError as error:
+            raise error.under(f"targets[{n}]")
+    return False
+
+
+def _resolve_all(
+    targets: Sequence[TargetSpec], signature: Signature, at_x: Mapping[str, Array] | None
+) -> tuple[tuple[Pick, ...], tuple[ResolvedTarget, ...]]:
+    found = []
+    for n, target in enumerate(targets):
+        try:
+            found.append(resolve(target, signature, at_x))
+        except AssayError as error:
+            raise error.under(f"targets[{n}]")
+    return tuple(p for p, _ in found), tuple(r for _, r in found)
+
+
+def _plain_plan(baselines: Sequence[int]) -> Plan:
+    numbers = np.array(baselines, dtype=np.int32)
+    return Plan(len(numbers), lambda a, b: [PlainRows(numbers[a:b])])
+
+
+def _with_plain(plan: Plan, baselines: int) -> Plan:
+    """The plan with x and the baselines in front, so that they share its batches."""
+    plain = _plain_plan([_X, *range(baselines)])
+    head = plain.size
+
+    def rows(a: int, b: int) -> Sequence[RowBlock]:
+        blocks: list[RowBlock] = []
+        if a < head:
+            blocks.extend(plain.rows(a, min(b, head)))
+        if b > head:
+            blocks.extend(plan.rows(max(a, head) - head, b - head))
+        return blocks
+
+    return Plan(head + plan.size, rows)
+
+
+def _alone_difference(
+    alone: Mapping[str, Array], picks: tuple[Pick, ...], in_batch: Floats, signature: Signature
+) -> float:
+    """|f(x alone) - f(x in a batch)| as a share of max|f|. Raises RowsInteract where that is no rounding."""
+    by_itself = read_out(picks, alone)
+    if not isinstance(by_itself, np.ndarray):
+        raise TypeError("picks read scores")
+    apart = np.abs(by_itself[0] - in_batch)
+    tops, half = [], False
+    for pick, column in zip(picks, by_itself[0], strict=True):
+        raw = alone[pick.output]
+        weight = 1.0 if pick.weights is None else float(np.abs(pick.weights).sum())
+        top = float(np.abs(raw.astype(np.float64)).max(initial=0.0)) * weight
+        tops.append(max(top, abs(float(column))))
+        half |= signature.output(pick.output).dtype == np.float16
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share = np.where(apart == 0, 0.0, apart / np.array(tops))
+    worst = float(np.max(np.nan_to_num(share, nan=0.0)))
+    scaled = any(p.scale != "raw" for p in picks)
+    allowed = 1e-2 if scaled else (_HALF_BATCH_TOLERANCE if half else _BATCH_TOLERANCE)
+    if worst > allowed:
+        raise RowsInteract(f"rows interact: x alone and x in a batch differ by {worst:.2g} of max|f|")
+    return worst
+
+
+def _check_finite(subject: Subject, x: Floats, baselines: Floats, rows: Floats) -> None:
+    if not np.isfinite(x).all():
+        if all(_finite(v) for v in subject.inputs.values()):
+            raise ModelNotFinite("the model answers NaN or infinity for this ordinary input")
+        raise NotFinite("f(x) isn't finite: x holds NaN or infinity that the model passes on", field="inputs")
+    if not np.isfinite(baselines).all():
+        raise NotFinite("f(baseline) isn't finite: choose another baseline", field="baseline")
+    if not np.isfinite(rows).all():
+        count = int((~np.isfinite(rows)).any(axis=1).sum())
+        raise ModelNotFinite(f"the model answers NaN or infinity for {count} of {len(rows)} perturbed rows")
+
+
+def _finite(x: Array) -> bool:
+    return not np.issubdtype(x.dtype, np.floating) or bool(np.isfinite(x).all())
+
+
+def _notices(subject: Subject) -> list[Notice]:
+    same = []
+    for name, baselines in subject.baselines.items():
+        x = subject.inputs[name]
+        if any(np.array_equal(b, x, equal_nan=np.issubdtype(x.dtype, np.floating)) for b in baselines):
+            same.append(name)
+    if not same:
+        return []
+    return [Notice("BASELINE_EQUALS_INPUT", f"the baseline of {', '.join(same)} equals the input itself")]

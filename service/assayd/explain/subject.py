@@ -1,0 +1,87 @@
+"""Builds the subject of one instance: layouts, features, baselines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from assayd.errors import AssayError, InvalidRequest
+from assayd.explain.request import ExplainRequest
+from assayd.features.align import align
+from assayd.features.baselines import baseline_of
+from assayd.features.segments import segments_of
+from assayd.types.arrays import Array
+from assayd.types.model import LAYOUTS, InputFacts
+from assayd.types.request import Constant
+from assayd.types.subject import Segments, Subject
+
+
+def axes_of(request: ExplainRequest, name: str, rank: int) -> tuple[tuple[int, ...] | None, int | None]:
+    """Spatial axes and channel axis of an input's instances, by the request's layout or the spec's; None if unknown.
+
+    Raises InvalidRequest naming `layouts` where the layout doesn't fit the rank.
+    """
+    layout = request.layouts.get(name) or request.spec.inputs.get(name, InputFacts()).layout
+    if layout is None:
+        return None, None
+    letters = LAYOUTS[layout]
+    if len(letters) != rank:
+        raise InvalidRequest(
+            f"layout {layout} has {len(letters)} axes beside the batch, and an instance of {name!r} has {rank}",
+            field="layouts",
+        )
+    spatial = tuple(axis for axis, letter in enumerate(letters) if letter != "C")
+    return spatial, letters.find("C") if "C" in letters else None
+
+
+def check_names(request: ExplainRequest, explained: tuple[str, ...]) -> None:
+    """Entries by input must mean explained inputs. Raises InvalidRequest naming the parameter."""
+    for field, parameter in (
+        ("layouts", request.layouts),
+        (f"{request.method_name}.baseline", request.method.baseline),
+    ):
+        for name in parameter.values:
+            if name and name not in explained:
+                raise InvalidRequest(f"{name[:80]!r} isn't among the explained inputs {list(explained)}", field=field)
+
+
+def build_subject(request: ExplainRequest, explained: tuple[str, ...], position: int) -> Subject:
+    """The subject of one instance. Raises InvalidRequest and InvalidTensor with the request's field."""
+    inputs: dict[str, Array] = {name: x[position] for name, x in request.inputs.items()}
+    chosen = {name: np.asarray(inputs[name]) for name in explained}
+    spatial, channel = {}, {}
+    for name, x in chosen.items():
+        spatial[name], channel[name] = axes_of(request, name, x.ndim)
+    method = request.method_name
+    segments: Segments | None = None
+    if request.method.features is not None:
+        names = {name: facts.feature_names for name, facts in request.spec.inputs.items() if facts.feature_names}
+        try:
+            segments = segments_of(request.method.features, chosen, spatial, channel, names, request.spec.groups)
+        except AssayError as error:
+            raise error.under(f"{method}.features")
+    baselines = _baselines(request, chosen, spatial, channel, segments)
+    return Subject(inputs, baselines, segments, spatial, channel)
+
+
+def _baselines(
+    request: ExplainRequest,
+    chosen: Mapping[str, Array],
+    spatial: Mapping[str, tuple[int, ...] | None],
+    channel: Mapping[str, int | None],
+    segments: Segments | None,
+) -> dict[str, Array]:
+    found: dict[str, Array] = {}
+    for name, x in chosen.items():
+        asked = request.method.baseline.get(name)
+        spec = asked or request.spec.inputs.get(name, InputFacts()).baseline or Constant(0.0)
+        ids = None if segments is None else segments.ids[name]
+        try:
+            found[name] = baseline_of(spec, x, spatial[name], channel[name], ids)
+        except AssayError as error:
+            raise error.under(f"{request.method_name}.baseline")
+    try:
+        return align(found)
+    except AssayError as error:
+        raise error.under(f"{request.method_name}.baseline")

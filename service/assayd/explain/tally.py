@@ -1,0 +1,44 @@
+"""Counts one request's rows against its budget, and its seconds."""
+
+from __future__ import annotations
+
+from assayd.errors import RowBudget
+from assayd.metrics import Metrics
+
+
+class Tally:
+    """Counts of one request. limit: most rows it may ask for."""
+
+    def __init__(self, limit: int, metrics: Metrics, model: str, method: str) -> None:
+        self._limit = limit
+        self._metrics = metrics
+        self._rows = metrics.rows_asked.labels(metrics.model_label(model), method)
+        self.rows_asked = 0
+        self.plan_seconds = 0.0
+        self.reduce_seconds = 0.0
+
+    def planned(self, rows: int) -> None:
+        """Rows are about to be submitted. Raises RowBudget."""
+        self.check(self.rows_asked + rows)
+        self.rows_asked += rows
+        self._rows.inc(rows)
+
+    def check(self, rows: int) -> None:
+        """Raises RowBudget if that many rows are too many."""
+        if rows > self._limit:
+            raise RowBudget(
+                f"{rows} rows are needed and {self._limit} allowed: larger windows or strides, fewer features or fewer "
+                "instances need less",
+                field="budget.rows",
+                metadata={"rows": str(rows), "limit": str(self._limit)},
+            )
+
+    def spent(self, seconds: float) -> None:
+        """Seconds on features, baselines and plans."""
+        self.plan_seconds += seconds
+        self._metrics.plan_seconds.observe(seconds)
+
+    def reduced(self, seconds: float) -> None:
+        """Seconds on reducing scores."""
+        self.reduce_seconds += seconds
+        self._metrics.reduce_seconds.observe(seconds)

@@ -1,0 +1,66 @@
+"""The door of this room: bytes in, the programs an engine can run out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from onnx import ModelProto, inliner
+
+from assayd.graph.admit import MAX_DEPTH, admit
+from assayd.graph.functions import inlined_size
+from assayd.graph.open_batch import Batch, find_batch, open_batch
+from assayd.graph.signature import signature_of
+from assayd.graph.tidy import remove_zipmaps, strip_weights
+from assayd.types.model import Signature
+
+_MAX_INLINED = 200_000
+"""Nodes. A few functions that call each other twice can stand for billions."""
+
+
+@dataclass(frozen=True)
+class Programs:
+    """A model's programs, serialised.
+
+    plain: the model, but for a trailing ZipMap and weights listed as inputs; the very bytes given where it has neither.
+    opened: the same with its batch axis free and the same results for one row (the same object as plain where it was
+    free), or None, and then reason says why in words for the model's owner. Opening is an inference from the graph:
+    whether rows really are independent is for the engine to prove.
+    """
+
+    signature: Signature
+    plain: bytes
+    opened: bytes | None
+    reason: str
+
+
+def programs_of(data: bytes) -> Programs:
+    """Check, tidy and open a model. InvalidModel where the bytes are no model that can be taken."""
+    model = admit(data)
+    stripped = strip_weights(model)
+    labels = remove_zipmaps(model)
+    plain = model.SerializeToString() if stripped or labels else data
+    model, too_large = _inlined(model)
+    batch = find_batch(model)
+    if batch.walked is not None and too_large:
+        batch = replace(batch, walked=None, reason=too_large)
+    signature = signature_of(model.graph, batch, labels)
+    return Programs(signature, plain, _opened(model, batch, plain), batch.reason)
+
+
+def _inlined(model: ModelProto) -> tuple[ModelProto, str]:
+    """The model without functions of its own, so that the batch can be followed; or a reason why not."""
+    if not model.functions:
+        return model, ""
+    size = inlined_size(model, MAX_DEPTH)
+    if size > _MAX_INLINED:
+        return model, f"its functions stand for {size} nodes, too many to follow the batch through"
+    return inliner.inline_local_functions(model), ""
+
+
+def _opened(model: ModelProto, batch: Batch, plain: bytes) -> bytes | None:
+    if batch.reason:
+        return None
+    if batch.walked is None:
+        return plain
+    open_batch(model, batch)
+    return model.SerializeToString()

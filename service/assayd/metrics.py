@@ -1,0 +1,100 @@
+"""Every Prometheus collector, declared once. Base units; names begin with assayd_."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.process_collector import ProcessCollector
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+_SHORT_SECONDS = (0.0001, 0.00025, 0.0005, *_SECONDS)
+_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+_SHARES = (0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)
+
+UNNAMED = "-"
+OTHER = "(other)"
+
+
+class Metrics:
+    """The collectors of one server, on a registry of their own.
+
+    Model labels are those of named models only, and at most `max_model_labels` of them; the rest count as "(other)",
+    models asked for by digest as "-".
+    """
+
+    def __init__(self, max_model_labels: int = 100) -> None:
+        self.registry = r = CollectorRegistry()
+        ProcessCollector(registry=r)
+        self._max_model_labels = max_model_labels
+        self._model_labels: set[str] = set()
+
+        self.requests = Counter("assayd_requests", "Calls ended.", ["rpc", "method", "code"], registry=r)
+        self.request_seconds = Histogram(
+            "assayd_request_seconds", "Time from arrival to answer of a call.", ["rpc"], buckets=_SECONDS, registry=r
+        )
+        self.requests_in_flight = Gauge("assayd_requests_in_flight", "Calls being answered.", ["rpc"], registry=r)
+        self.plan_seconds = Histogram(
+            "assayd_plan_seconds",
+            "Decoding, features and baselines of an instance.",
+            buckets=_SHORT_SECONDS,
+            registry=r,
+        )
+        self.queue_seconds = Histogram(
+            "assayd_queue_seconds", "Wait of a plan for its first batch.", buckets=_SHORT_SECONDS, registry=r
+        )
+        self.compute_seconds = Histogram(
+            "assayd_compute_seconds", "Run of a batch on the device.", buckets=_SHORT_SECONDS, registry=r
+        )
+        self.reduce_seconds = Histogram(
+            "assayd_reduce_seconds", "Scores to attributions of an instance.", buckets=_SHORT_SECONDS, registry=r
+        )
+        self.rows_asked = Counter("assayd_rows_asked", "Rows that methods planned.", ["model", "method"], registry=r)
+        self.rows_run = Counter("assayd_rows_run", "Rows that went through a model, padding not counted.", registry=r)
+        self.batches = Counter(
+            "assayd_batches", "Batches of rows that were run; checks of x alone are assayd_alone_checks.", registry=r
+        )
+        self.shared_batches = Counter(
+            "assayd_shared_batches", "Batches that carried rows of more than one request.", registry=r
+        )
+        self.batch_rows = Histogram("assayd_batch_rows", "Rows of a batch.", buckets=_ROWS, registry=r)
+        self.batch_fill = Histogram(
+            "assayd_batch_fill_ratio",
+            "Rows of a batch, as a share of the most it may have.",
+            buckets=_SHARES,
+            registry=r,
+        )
+        self.alone_checks = Counter(
+            "assayd_alone_checks", "Runs of one unperturbed instance by itself, to check its batches.", registry=r
+        )
+        self.queued_rows = Gauge("assayd_queued_rows", "Rows that wait for the device.", registry=r)
+        self.models_loaded = Gauge("assayd_models_loaded", "Models in memory.", ["provider", "batching"], registry=r)
+        self.models_loaded_bytes = Gauge("assayd_models_loaded_bytes", "Size of the models in memory.", registry=r)
+        self.model_load_seconds = Histogram(
+            "assayd_model_load_seconds", "Load of a model with its batch proof.", buckets=_SECONDS, registry=r
+        )
+        self.model_loads = Counter("assayd_model_loads", "Models loaded, by outcome.", ["outcome"], registry=r)
+        self.provider = Gauge(
+            "assayd_provider", "1 for the execution provider that sessions really run on.", ["provider"], registry=r
+        )
+        self.upload_bytes = Counter("assayd_upload_bytes", "Bytes of models received.", registry=r)
+
+    def batch(self, rows: int, most: int, seconds: float, *, jobs: int, lone: bool) -> None:
+        """Count a run of the device."""
+        self.rows_run.inc(rows)
+        if lone:
+            self.alone_checks.inc()
+            return
+        self.compute_seconds.observe(seconds)
+        self.batches.inc()
+        self.batch_rows.observe(rows)
+        self.batch_fill.observe(rows / most)
+        if jobs > 1:
+            self.shared_batches.inc()
+
+    def model_label(self, name: str) -> str:
+        """The label for a model's name."""
+        if not name:
+            return UNNAMED
+        if name not in self._model_labels and len(self._model_labels) >= self._max_model_labels:
+            return OTHER
+        self._model_labels.add(name)
+        return name

@@ -1,0 +1,1 @@
+"""Rows waiting for a device, and who goes next."""

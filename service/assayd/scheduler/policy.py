@@ -1,0 +1,127 @@
+"""Who goes next: a pure decision over what waits. No device, no clock, no thread.
+
+Device time is shared first among callers, by their weights, then among one caller's models, then among its jobs. Each of
+them carries the device time it was granted; the one with the least goes first (start-time fair queueing). A batch is
+filled with rows of every caller and job that wait for the same model and shapes, again least first, so that small jobs
+are not behind large ones and all of them share batches.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from assayd.scheduler.work import WEIGHTS, Caller
+
+Account: TypeAlias = tuple[Hashable, ...]
+"""(caller,), (caller, "model", digest) or (caller, "job", request id)."""
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """What the policy sees of one work. since: when it was submitted."""
+
+    number: int
+    caller: Caller
+    job: str
+    digest: str
+    batch_key: Hashable
+    rows: int
+    max_rows: int
+    alone: bool
+    since: float
+
+    @property
+    def accounts(self) -> tuple[Account, Account, Account]:
+        """Those that its device time is charged to."""
+        return (self.caller,), (self.caller, "model", self.digest), (self.caller, "job", self.job)
+
+
+@dataclass(frozen=True)
+class State:
+    """All that is known when a batch is formed.
+
+    waiting: in order of arrival. used: seconds granted by account, divided by the weight. row_cost: seconds a row by
+    batch key. expected: jobs that are being planned and will send rows soon.
+    """
+
+    waiting: Sequence[Waiting]
+    used: Mapping[Account, float]
+    row_cost: Mapping[Hashable, float]
+    expected: int = 0
+
+
+@dataclass(frozen=True)
+class Limits:
+    """gather_s: how long a batch that isn't full waits for jobs that are being planned. full_only: take full batches."""
+
+    gather_s: float
+    full_only: bool = False
+
+
+@dataclass(frozen=True)
+class Grant:
+    """Rows of one work for the next batch."""
+
+    number: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class Hold:
+    """Nothing before `until`, unless something changes."""
+
+    until: float
+
+
+DEFAULT_ROW_COST = 1e-3
+
+
+def choose(state: State, now: float, limits: Limits) -> list[Grant] | Hold | None:
+    """The next batch, or a reason to wait, or None where nothing can go."""
+    if not state.waiting:
+        return None
+    first = min(state.waiting, key=lambda w: (*(state.used.get(a, 0.0) for a in w.accounts), w.number))
+    if first.alone:
+        return None if limits.full_only else [Grant(first.number, 1)]
+    mates = [w for w in state.waiting if w.batch_key == first.batch_key and not w.alone]
+    if sum(w.rows for w in mates) < first.max_rows:
+        if limits.full_only:
+            return None
+        until = min(w.since for w in mates) + limits.gather_s
+        if now < until:
+            # Those alone can share no batch anyway; they go while others are on their way.
+            lone = [w for w in state.waiting if w.alone]
+            if lone:
+                return [Grant(lone[0].number, 1)]
+            if state.expected:
+                return Hold(until)
+    return _fill(mates, first.max_rows, state)
+
+
+def _fill(mates: Sequence[Waiting], room: int, state: State) -> list[Grant]:
+    """Give out the rows of one batch, each to the caller, then job, with the least device time so far."""
+    cost = state.row_cost.get(mates[0].batch_key, DEFAULT_ROW_COST)
+    used = {a: state.used.get(a, 0.0) for w in mates for a in w.accounts}
+    granted: dict[int, int] = {}
+
+    def standing(w: Waiting) -> tuple[float, float, int]:
+        caller, _, job = w.accounts
+        return used[caller], used[job], w.number
+
+    heap = [(standing(w), w) for w in mates]
+    heapq.heapify(heap)
+    while room and heap:
+        was, w = heapq.heappop(heap)
+        if was != standing(w):  # its caller or job got rows through another work meanwhile
+            heapq.heappush(heap, (standing(w), w))
+            continue
+        granted[w.number] = granted.get(w.number, 0) + 1
+        room -= 1
+        for account in w.accounts:
+            used[account] += cost / WEIGHTS[w.caller.priority]
+        if granted[w.number] < w.rows:
+            heapq.heappush(heap, (standing(w), w))
+    return [Grant(number, rows) for number, rows in sorted(granted.items())]

@@ -1,0 +1,116 @@
+"""Rows that wait for a device."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
+from itertools import count
+
+import numpy as np
+
+from assayd.engine.backend import ChunkResult, LoadedModel, Readout, shape_key
+from assayd.types.arrays import Array, Floats
+from assayd.types.rows import Plan
+from assayd.types.subject import Subject
+
+_numbers = count()
+
+WEIGHTS: Mapping[str, float] = {"low": 1.0, "normal": 2.0, "high": 4.0}
+"""Share of the device by priority."""
+
+
+def batch_key(model: LoadedModel, subject: Subject) -> Hashable:
+    """Rows for which this is the same may share a batch."""
+    return (model.digest, model.batching.batched, shape_key(subject))
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Whom device time is shared among."""
+
+    tenant: str
+    priority: str = "normal"
+
+
+@dataclass(eq=False)
+class JobUsage:
+    """What one request has used, counted where it happens. Seconds are summed over its works."""
+
+    rows_planned: int = 0
+    rows_run: int = 0
+    batches: int = 0
+    shared_batches: int = 0
+    queue_seconds: float = 0.0
+    compute_seconds: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One request: `deadline` on the monotonic clock, or None."""
+
+    request_id: str
+    caller: Caller
+    deadline: float | None = None
+    usage: JobUsage = field(default_factory=JobUsage)
+
+
+@dataclass(eq=False)
+class Work:
+    """One plan of one job, on its way through the device. Only the event loop touches it.
+
+    alone: its rows go one by one and share no batch.
+    """
+
+    job: Job
+    model: LoadedModel
+    subject: Subject
+    plan: Plan
+    readout: Readout
+    alone: bool = False
+    number: int = field(default_factory=lambda: next(_numbers))
+    submitted: float = 0.0
+    computing: float = 0.0
+    granted_rows: int = 0
+    done_rows: int = 0
+    _scores: Floats | None = None
+    _parts: list[tuple[int, Mapping[str, Array]]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.batch_key = batch_key(self.model, self.subject)
+
+    @property
+    def waiting_rows(self) -> int:
+        """Rows that no batch has taken yet."""
+        return self.plan.size - self.granted_rows
+
+    def deliver(self, start: int, rows: int, result: ChunkResult) -> None:
+        """Take the result of rows start … start + rows - 1; after the last the future is done."""
+        if isinstance(result, np.ndarray):
+            if len(result) != rows:
+                raise AssertionError(f"{rows} rows went to the device and {len(result)} scores came back")
+            if self._scores is None:
+                self._scores = np.empty((self.plan.size, result.shape[1]))
+            self._scores[start : start + rows] = result
+        else:
+            self._parts.append((start, result))
+        self.done_rows += rows
+        if self.done_rows == self.plan.size and not self.finished.done():
+            self.finished.set_result(None)
+
+    def fail(self, error: Exception) -> None:
+        """End with an error."""
+        if not self.finished.done():
+            self.finished.set_exception(error)
+
+    def scores(self) -> Floats:
+        """float64 [plan.size, T], once finished."""
+        if self._scores is None:
+            raise AssertionError("the scores of a plan were read before they came")
+        return self._scores
+
+    def outputs(self) -> dict[str, Array]:
+        """By output name [plan.size, *output], once finished, where whole outputs were wanted."""
+        parts = [part for _, part in sorted(self._parts, key=lambda p: p[0])]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -1,0 +1,47 @@
+"""All settings of a server, with the unit in each name. A flag --like-this is the environment variable ASSAYD_LIKE_THIS."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Address = Annotated[str, StringConstraints(pattern=r"^.+:\d{1,5}$")]
+
+
+class Settings(BaseSettings):
+    """Serve ONNX models and explain their answers over gRPC."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        env_prefix="ASSAYD_",
+        cli_prog_name="assayd serve",
+        cli_kebab_case=True,
+        cli_implicit_flags=True,
+        cli_hide_none_type=True,
+    )
+
+    listen: Address = Field("127.0.0.1:50051", description="gRPC address; port 0 picks a free one")
+    metrics: Address = Field("127.0.0.1:9464", description="address of the Prometheus page; port 0 picks a free one")
+    store: Path = Field(description="folder that keeps models, specs and tensors")
+    models: Path | None = Field(None, description="folder of NAME/VERSION/model.onnx (and spec.json) to load at start")
+    provider: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="auto takes CUDA where a session really gets it"
+    )
+    threads: int = Field(0, ge=0, description="threads of one model run; 0 lets onnxruntime choose")
+    batch_rows: int | None = Field(
+        None, ge=1, le=4096, description="most rows in a batch; default by the size of a row"
+    )
+    gather_ms: float = Field(10.0, ge=0, le=1000, description="wait of a batch that isn't full for jobs being planned")
+    max_queued_rows: int = Field(5_000_000, ge=1, description="rows waiting before new work is refused")
+    max_request_rows: int = Field(5_000_000, ge=1, description="rows one request may ask for")
+    max_message_bytes: int = Field(64 * 1024 * 1024, ge=1024, description="largest gRPC message, both ways")
+    max_model_bytes: int = Field(2_000_000_000, ge=1, description="largest model accepted")
+    max_loaded_bytes: int = Field(8_000_000_000, ge=1, description="models in memory; the least used leave first")
+    max_deadline_s: float = Field(3600.0, gt=0, description="longest deadline a caller may set")
+    drain_grace_s: float = Field(30.0, ge=0, description="time that accepted calls get after SIGTERM")
+    instances_in_flight: int = Field(32, ge=1, description="instances of one request that are explained at once")
+    max_model_labels: int = Field(100, ge=0, description="named models with metrics labels of their own")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")

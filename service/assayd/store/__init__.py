@@ -1,0 +1,1 @@
+"""Models, specs and tensors on disk, by digest; names and versions above them."""

@@ -1,0 +1,201 @@
+"""The store of one server: per tenant, models, specs and tensors by digest, and versions by name.
+
+    <root>/<tenant>/models/<hex>      the .onnx bytes as they came
+    <root>/<tenant>/specs/<hex>       deterministic serialisation of a ModelSpec
+    <root>/<tenant>/tensors/<hex>     a header line (dtype and shape) and the elements
+    <root>/<tenant>/names/<name>/<version>.json
+
+A version's file is linked into place whole or not at all, and never rewritten, so several servers may share a store.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from assayd.errors import ModelNotFound, TensorNotFound, VersionTaken
+from assayd.store.blobs import Blobs, Draft, store_error, sync_folder
+from assayd.store.names import ModelRef, check_name, check_version
+from assayd.types.arrays import Array
+from assayd.types.model import ModelVersion
+
+
+class Store:
+    """Everything that outlives the process. Methods block on the disk; call them off the event loop."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        root.mkdir(parents=True, exist_ok=True)
+
+    def _models(self, tenant: str) -> Blobs:
+        return Blobs(self._root / tenant / "models")
+
+    def _specs(self, tenant: str) -> Blobs:
+        return Blobs(self._root / tenant / "specs")
+
+    def _tensors(self, tenant: str) -> Blobs:
+        return Blobs(self._root / tenant / "tensors")
+
+    def _names(self, tenant: str) -> Path:
+        return self._root / tenant / "names"
+
+    # ---- models ------------------------------------------------------------------------------------------------
+
+    def draft_model(self, tenant: str) -> Draft:
+        """Begin an upload; its bytes become a model by `Draft.commit`."""
+        return self._models(tenant).draft()
+
+    def model_bytes(self, tenant: str, digest: str) -> bytes:
+        """The .onnx bytes. Raises ModelNotFound, DataLoss."""
+        try:
+            return self._models(tenant).get(digest)
+        except FileNotFoundError:
+            raise _not_found(digest) from None
+
+    def spec_bytes(self, tenant: str, digest: str) -> bytes:
+        """A spec's serialisation. Raises ModelNotFound, DataLoss."""
+        try:
+            return self._specs(tenant).get(digest)
+        except FileNotFoundError:
+            raise _not_found(digest) from None
+
+    # ---- versions ----------------------------------------------------------------------------------------------
+
+    def add_version(self, tenant: str, name: str, version: str, digest: str, spec: bytes) -> ModelVersion:
+        """Name a stored model and its spec; version "" is the next integer.
+
+        The same pair under the same version, or without a version as the newest, returns the old one. Raises
+        VersionTaken, InvalidRequest, StoreFull.
+        """
+        check_name(name)
+        if version:
+            check_version(version)
+        spec_digest = self._specs(tenant).put(spec)
+        size = self._models(tenant).size(digest)
+        while True:
+            existing = self.versions(tenant, name)
+            if version:
+                same = [v for v in existing if v.version == version]
+            else:
+                same = [v for v in existing[-1:] if (v.digest, v.spec_digest) == (digest, spec_digest)]
+            if same:
+                if (same[0].digest, same[0].spec_digest) != (digest, spec_digest):
+                    raise VersionTaken(
+                        f"{name}@{version} is another model or has another spec, and a version never changes: choose "
+                        "another version, or none to get the next integer",
+                        field="version",
+                        metadata={"name": name, "version": version},
+                    )
+                return same[0]
+            number = 1 + max((int(v.version) for v in existing if v.version.isdecimal()), default=0)
+            # Creation times order the versions, so each must be later than those before, whatever the clock does.
+            created = max([time.time()] + [v.created + 1e-6 for v in existing])
+            new = ModelVersion(name, version or str(number), digest, spec_digest, size, created, tenant)
+            if self._link_version(new):
+                return new
+
+    def _link_version(self, v: ModelVersion) -> bool:
+        """Write a version's file unless another server was first."""
+        folder = self._names(v.tenant) / v.name
+        record = {"model": v.digest, "spec": v.spec_digest, "size_bytes": v.size_bytes, "created": v.created}
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile("w", prefix=".draft-", dir=folder) as file:
+                json.dump(record, file)
+                file.flush()
+                os.fsync(file.fileno())
+                os.link(file.name, folder / f"{v.version}.json")
+            sync_folder(folder)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            raise store_error(error) from error
+        return True
+
+    def names(self, tenant: str) -> list[str]:
+        """All names, sorted."""
+        folder = self._names(tenant)
+        return sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
+
+    def versions(self, tenant: str, name: str) -> list[ModelVersion]:
+        """Versions of one name, oldest first; none for an unknown name."""
+        return sorted(self._read_versions(tenant, name), key=lambda v: v.created)
+
+    def _read_versions(self, tenant: str, name: str) -> Iterator[ModelVersion]:
+        for path in (self._names(tenant) / name).glob("[!.]*.json"):
+            try:
+                record = json.loads(path.read_text())
+            except FileNotFoundError:  # deleted since it was listed
+                continue
+            yield ModelVersion(
+                name,
+                path.name.removesuffix(".json"),
+                record["model"],
+                record["spec"],
+                record["size_bytes"],
+                record["created"],
+                tenant,
+            )
+
+    def resolve(self, tenant: str, ref: ModelRef) -> ModelVersion:
+        """The version a reference means; by digest it is nameless and has an empty spec. Raises ModelNotFound."""
+        if ref.digest:
+            try:
+                size = self._models(tenant).size(ref.digest)
+            except FileNotFoundError:
+                raise _not_found(ref.digest) from None
+            return ModelVersion("", "", ref.digest, "", size, 0.0, tenant)
+        found = [v for v in self.versions(tenant, ref.name) if ref.version in ("", v.version)]
+        if not found:
+            raise _not_found(f"{ref.name}@{ref.version}" if ref.version else ref.name)
+        return found[-1]
+
+    def delete(self, tenant: str, ref: ModelRef) -> int:
+        """Remove a name's versions, or one; their bytes stay. Returns how many. Raises ModelNotFound."""
+        self.resolve(tenant, ref)
+        removed = 0
+        folder = self._names(tenant) / ref.name
+        for v in self.versions(tenant, ref.name):
+            if ref.version in ("", v.version):
+                (folder / f"{v.version}.json").unlink(missing_ok=True)
+                removed += 1
+        try:
+            sync_folder(folder)
+            folder.rmdir()
+        except OSError:  # other versions are left, or one was added just now
+            pass
+        return removed
+
+    # ---- tensors -----------------------------------------------------------------------------------------------
+
+    def put_tensor(self, tenant: str, array: Array) -> str:
+        """Store a tensor and return the digest over its dtype, shape and elements."""
+        if array.dtype == object:
+            content, kind = json.dumps(array.ravel().tolist()).encode(), "string"
+        else:
+            content, kind = array.tobytes(), array.dtype.name
+        header = json.dumps([kind, list(array.shape)]).encode()
+        return self._tensors(tenant).put(header + b"\n" + content)
+
+    def get_tensor(self, tenant: str, digest: str) -> Array:
+        """A stored tensor. Raises TensorNotFound, DataLoss."""
+        try:
+            header, _, content = self._tensors(tenant).get(digest).partition(b"\n")
+        except FileNotFoundError:
+            raise TensorNotFound(
+                f"no tensor {digest[:80]} is stored; put it again", metadata={"digest": digest[:80]}
+            ) from None
+        kind, shape = json.loads(header)
+        if kind == "string":
+            return np.array(json.loads(content), dtype=object).reshape(shape)
+        return np.frombuffer(content, dtype=np.dtype(kind)).reshape(shape)
+
+
+def _not_found(what: str) -> ModelNotFound:
+    return ModelNotFound(f"there is no model {what!r}", field="model", metadata={"model": what})

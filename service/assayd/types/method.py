@@ -1,0 +1,35 @@
+"""The shape of a method."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import ClassVar, Protocol, TypeAlias
+
+from assayd.types.request import BaselineSpec, FeatureSpec, PerInput
+from assayd.types.result import Attribution, Scores
+from assayd.types.rows import Plan
+from assayd.types.subject import Subject
+
+Explanation: TypeAlias = Generator[Plan, Scores, Attribution]
+
+
+class Method(Protocol):
+    """A frozen dataclass whose fields are named like those of its proto message, which is all the codec needs.
+
+    `explain` yields plans, receives each plan's scores, and returns the attribution. It raises `InvalidRequest` naming
+    the parameter at fault before it yields its first plan. No device, thread or transport is in sight, so any Python
+    function can drive it. x and the baselines are scored for it.
+    """
+
+    revision: ClassVar[int]
+
+    @property
+    def features(self) -> FeatureSpec | None:
+        """What is cut into features, or None where the method has windows."""
+
+    @property
+    def baseline(self) -> PerInput[BaselineSpec]:
+        """What absent features are."""
+
+    def explain(self, subject: Subject) -> Explanation:
+        """Plan, receive scores, reduce."""

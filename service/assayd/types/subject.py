@@ -1,0 +1,56 @@
+"""The subject of one explanation: an instance, its baselines and its features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import count
+from typing import ClassVar
+
+from assayd.types.arrays import Array, Ids
+
+
+@dataclass(frozen=True, eq=False)
+class Segments:
+    """A partition of an instance's elements into features 0..count-1, numbered across inputs.
+
+    ids: by explained input, int32 of the instance's rank, with extent 1 on axes along which features don't vary; -1
+    marks elements that are never touched. names: one a feature, or empty.
+    """
+
+    ids: Mapping[str, Ids]
+    count: int
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """What rows refer to.
+
+    inputs: every input of the model, one instance without the batch axis, in the model's dtype.
+    baselines: the explained inputs, [K, *input] in the model's dtype, the same K for all.
+    segments: None where the method uses windows.
+    spatial_axes: by explained input, the axes of an instance that windows move along, or None where no layout says.
+    channel_axis: by explained input, the axis of an instance that holds channels, or None.
+    scale: by explained input, broadcastable to the instance: the unit of a nudge.
+    """
+
+    inputs: Mapping[str, Array]
+    baselines: Mapping[str, Array]
+    segments: Segments | None = None
+    spatial_axes: Mapping[str, tuple[int, ...] | None] = field(default_factory=dict)
+    channel_axis: Mapping[str, int | None] = field(default_factory=dict)
+    scale: Mapping[str, Array] = field(default_factory=dict)
+    number: int = field(default_factory=lambda: next(Subject._numbers))
+
+    _numbers: ClassVar[count[int]] = count()
+
+    @property
+    def explained(self) -> tuple[str, ...]:
+        """Names of the explained inputs, in the model's order."""
+        return tuple(self.baselines)
+
+    @property
+    def baseline_count(self) -> int:
+        """K."""
+        return len(next(iter(self.baselines.values())))

@@ -1,0 +1,15 @@
+"""Print the lower bounds of the base dependencies as pip constraints, so that the floor can't drift from pyproject.toml.
+
+Usage: constraints.py PYPROJECT
+"""
+
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+for requirement in tomllib.loads(Path(sys.argv[1]).read_text())["project"]["dependencies"]:
+    bound = re.fullmatch(r"([\w-]+)>=([\d.]+)", requirement)
+    if bound is None:
+        sys.exit(f"{requirement!r} states no plain lower bound")
+    print(f"{bound[1]}=={bound[2]}")

@@ -1,0 +1,222 @@
+"""The owner of a device, over a backend made of Python."""
+
+import asyncio
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from assayd.engine.backend import LoadedModel
+from assayd.errors import DeadlinePassed, Draining, ModelFailed, OutOfMemory, QueueFull
+from assayd.metrics import Metrics
+from assayd.scheduler.device import DeviceScheduler
+from assayd.scheduler.work import Caller, Job, Work
+from assayd.types.model import Batching, Signature
+from assayd.types.rows import Pick, Plan, SampleRows
+from assayd.types.subject import Subject
+
+PICKS = (Pick("y", np.array([0])),)
+
+
+class FakeBackend:
+    """Scores a row by its only value. Rows of -13 fail; more than `room` rows are out of memory."""
+
+    device = "fake"
+
+    def __init__(self):
+        self.batches, self.room, self.gate = [], 10**9, threading.Event()
+        self.gate.set()
+        self.most_rows_alive = 0
+
+    def prepare(self, batch):
+        values = [np.concatenate([b.values["x"] for b in c.blocks]) for c in batch.chunks]
+        self.most_rows_alive = max(self.most_rows_alive, sum(map(len, values)))
+        if any((v == 666).any() for v in values):
+            raise ValueError("a row that can't be made")
+        return type("Prepared", (), {"batch": batch, "values": values})()
+
+    def run(self, prepared):
+        self.gate.wait(10)
+        rows = sum(map(len, prepared.values))
+        if rows > self.room:
+            raise OutOfMemory("no room")
+        if any((v == -13).any() for v in prepared.values):
+            raise ModelFailed("thirteen")
+        self.batches.append(rows)
+        return [v.astype(np.float64)[:, None] for v in prepared.values]
+
+
+def model(batched=True, max_rows=8, digest="m"):
+    return LoadedModel(digest, Signature((), ()), Batching(batched, "", max_rows if batched else 1), "fake", 1, 0.0)
+
+
+def work(values, *, job=None, loaded=None, alone=False, deadline=None, tenant="t"):
+    values = np.asarray(values, dtype=np.float32)
+    plan = Plan(len(values), lambda a, b: [SampleRows({"x": values[a:b]})])
+    subject = Subject({"x": np.float32(0)}, {})
+    job = job or Job(f"r{time.monotonic_ns()}", Caller(tenant), deadline)
+    return Work(job, loaded or model(), subject, plan, PICKS, alone)
+
+
+@pytest.fixture
+def backend():
+    return FakeBackend()
+
+
+@pytest.fixture
+async def scheduler(backend):
+    device = DeviceScheduler(backend, Metrics(), gather_ms=20, max_queued_rows=1000)
+    device.start()
+    yield device
+    backend.gate.set()
+    await device.stop()
+
+
+async def score(scheduler, w):
+    scheduler.submit(w)
+    await scheduler.wait(w)
+    return w.scores()[:, 0]
+
+
+async def test_scores_come_back_in_order(scheduler):
+    assert (await score(scheduler, work(range(100)))).tolist() == list(range(100))
+
+
+async def test_jobs_waiting_together_share_batches(scheduler, backend):
+    backend.gate.clear()
+    first = asyncio.create_task(score(scheduler, work([1])))
+    await asyncio.sleep(0.05)
+    others = [asyncio.create_task(score(scheduler, work([n, n, n]))) for n in range(10)]
+    await asyncio.sleep(0.05)
+    backend.gate.set()
+    for n, done in enumerate(await asyncio.gather(*others)):
+        assert done.tolist() == [n, n, n]
+    await first
+    assert sorted(backend.batches[1:]) == [6, 8, 8, 8]
+
+
+async def test_a_poison_row_fails_its_own_job_alone(scheduler, backend):
+    backend.gate.clear()
+    hold = asyncio.create_task(score(scheduler, work([0])))
+    await asyncio.sleep(0.05)
+    good = [asyncio.create_task(score(scheduler, work([n]))) for n in range(1, 5)]
+    bad = asyncio.create_task(score(scheduler, work([-13])))
+    await asyncio.sleep(0.05)
+    backend.gate.set()
+    assert [(await g).tolist() for g in good] == [[1], [2], [3], [4]]
+    with pytest.raises(ModelFailed):
+        await bad
+    await hold
+    assert (await score(scheduler, work([7]))).tolist() == [7]
+
+
+async def test_a_row_that_cannot_be_made_fails_its_own_job_alone(scheduler, backend):
+    backend.gate.clear()
+    hold = asyncio.create_task(score(scheduler, work([0])))
+    await asyncio.sleep(0.05)
+    good, bad = work([1, 2]), work([666])
+    tasks = [asyncio.create_task(score(scheduler, w)) for w in (good, bad)]
+    await asyncio.sleep(0.05)
+    backend.gate.set()
+    assert (await tasks[0]).tolist() == [1, 2]
+    with pytest.raises(ValueError, match="can't be made"):
+        await tasks[1]
+    await hold
+
+
+async def test_out_of_memory_halves_the_batch_and_goes_on(scheduler, backend):
+    backend.room = 3
+    assert (await score(scheduler, work(range(20)))).tolist() == list(range(20))
+    assert max(backend.batches) <= 3
+    backend.room = 0
+    with pytest.raises(OutOfMemory):
+        await score(scheduler, work([1]))
+
+
+async def test_a_cancelled_caller_leaves_its_batch_mates_alone(scheduler, backend):
+    backend.gate.clear()
+    hold = asyncio.create_task(score(scheduler, work([0])))
+    await asyncio.sleep(0.05)
+    stays, leaves = asyncio.create_task(score(scheduler, work([1]))), asyncio.create_task(score(scheduler, work([2] * 50)))
+    await asyncio.sleep(0.05)
+    leaves.cancel()
+    await asyncio.sleep(0)
+    assert scheduler.queued_rows <= 1 + 50
+    backend.gate.set()
+    assert (await stays).tolist() == [1]
+    await hold
+    with pytest.raises(asyncio.CancelledError):
+        await leaves
+    await asyncio.sleep(0.05)
+    assert scheduler.queued_rows == 0
+    assert sum(backend.batches) < 30  # the rest of the fifty never ran
+
+
+async def test_a_deadline_is_seen_between_batches(scheduler, backend):
+    backend.gate.clear()
+    hold = asyncio.create_task(score(scheduler, work([0])))
+    await asyncio.sleep(0.05)
+    late = asyncio.create_task(score(scheduler, work(range(50), deadline=time.monotonic() + 0.05)))
+    await asyncio.sleep(0.15)
+    backend.gate.set()
+    with pytest.raises(DeadlinePassed):
+        await late
+    await hold
+    assert scheduler.queued_rows == 0
+
+
+async def test_rows_are_made_when_a_batch_has_room_for_them(scheduler, backend):
+    made = []
+    plan = Plan(900, lambda a, b: made.append(b - a) or [SampleRows({"x": np.arange(a, b, dtype=np.float32)})])
+    w = work([0])
+    w.plan = plan
+    assert len(await score(scheduler, w)) == 900
+    assert max(made) == 8
+    assert backend.most_rows_alive == 8
+
+
+async def test_row_by_row_models_share_nothing(scheduler, backend):
+    loaded = model(batched=False)
+    assert (await score(scheduler, work(range(5), loaded=loaded))).tolist() == [0, 1, 2, 3, 4]
+    assert backend.batches == [1] * 5
+
+
+async def test_a_full_queue_refuses_and_says_when_to_come_back(scheduler, backend):
+    backend.gate.clear()
+    waiting = asyncio.create_task(score(scheduler, work(range(990))))
+    await asyncio.sleep(0.05)
+    with pytest.raises(QueueFull) as refused:
+        scheduler.submit(work(range(500)))
+    assert refused.value.retry_after_s > 0
+    backend.gate.set()
+    await waiting
+
+
+async def test_stop_answers_whoever_waits(backend):
+    device = DeviceScheduler(backend, Metrics(), gather_ms=0, max_queued_rows=1000)
+    device.start()
+    backend.gate.clear()
+    running = asyncio.create_task(score(device, work([1])))
+    await asyncio.sleep(0.05)
+    queued = asyncio.create_task(score(device, work(range(50))))
+    await asyncio.sleep(0.05)
+    backend.gate.set()
+    await device.stop()
+    with pytest.raises(Draining):
+        await queued
+    with pytest.raises(Draining):
+        device.submit(work([1]))
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_usage_counts_batches_and_companions(scheduler, backend):
+    backend.gate.clear()
+    hold = asyncio.create_task(score(scheduler, work([0])))
+    await asyncio.sleep(0.05)
+    jobs = [Job(f"r{n}", Caller("t")) for n in range(2)]
+    tasks = [asyncio.create_task(score(scheduler, work([n] * 3, job=job))) for n, job in enumerate(jobs)]
+    await asyncio.sleep(0.05)
+    backend.gate.set()
+    await asyncio.gather(hold, *tasks)
+    assert [(j.usage.rows_run, j.usage.batches, j.usage.shared_batches) for j in jobs] == [(3, 1, 1)] * 2

@@ -1,0 +1,169 @@
+"""The policy is a pure function: state in, plan out. No device, no clock."""
+
+from collections import Counter
+
+from assayd.scheduler.ledger import Ledger
+from assayd.scheduler.policy import Grant, Hold, Limits, State, Waiting, choose
+from assayd.scheduler.work import Caller
+
+NOW = Limits(gather_s=0.0)
+GATHER = Limits(gather_s=0.01)
+
+
+def waiting(
+    number, rows, *, job=None, tenant="t", priority="normal", digest="m", shape="s", max_rows=8, alone=False, since=0.0
+):
+    return Waiting(
+        number,
+        Caller(tenant, priority),
+        job or f"job-{number}",
+        digest,
+        (digest, shape),
+        rows,
+        1 if alone else max_rows,
+        alone,
+        since,
+    )
+
+
+def state(*works, used=None, expected=0):
+    return State(works, used or {}, {}, expected)
+
+
+def simulate(works, batches):
+    """Run the policy with its ledger for a number of batches; rows granted by work, in order of batches."""
+    ledger, left, granted = Ledger(), {w.number: w.rows for w in works}, []
+    for w in works:
+        ledger.join(w)
+    for _ in range(batches):
+        views = [
+            Waiting(w.number, w.caller, w.job, w.digest, w.batch_key, left[w.number], w.max_rows, w.alone, w.since)
+            for w in works
+            if left[w.number]
+        ]
+        decision = choose(State(views, ledger.used, ledger.row_cost), 1.0, NOW)
+        if decision is None:
+            break
+        by_number = {w.number: w for w in works}
+        for grant in decision:
+            ledger.charge(by_number[grant.number], grant.rows)
+            left[grant.number] -= grant.rows
+            if not left[grant.number]:
+                ledger.leave(by_number[grant.number])
+        granted.append({g.number: g.rows for g in decision})
+    return granted
+
+
+def test_nothing_waits():
+    assert choose(state(), 0.0, NOW) is None
+
+
+def test_a_full_batch_of_one_job():
+    assert choose(state(waiting(1, 100)), 0.0, NOW) == [Grant(1, 8)]
+
+
+def test_what_is_there_goes_at_once_when_nobody_is_expected():
+    assert choose(state(waiting(1, 3)), 0.0, GATHER) == [Grant(1, 3)]
+
+
+def test_a_partial_batch_waits_for_jobs_being_planned_and_no_longer_than_the_limit():
+    assert choose(state(waiting(1, 3, since=5.0), expected=2), 5.0, GATHER) == Hold(5.01)
+    assert choose(state(waiting(1, 3, since=5.0), expected=2), 5.01, GATHER) == [Grant(1, 3)]
+
+
+def test_a_full_batch_waits_for_nobody():
+    assert choose(state(waiting(1, 8), expected=9), 0.0, GATHER) == [Grant(1, 8)]
+
+
+def test_while_others_are_awaited_what_must_run_alone_runs():
+    works = (waiting(1, 3, since=5.0), waiting(2, 1, alone=True, since=5.0))
+    assert choose(state(*works, expected=1), 5.0, GATHER) == [Grant(2, 1)]
+
+
+def test_only_full_batches_are_prepared_ahead():
+    ahead = Limits(0.0, full_only=True)
+    assert choose(state(waiting(1, 3)), 0.0, ahead) is None
+    assert choose(state(waiting(1, 3), waiting(2, 5)), 0.0, ahead) == [Grant(1, 3), Grant(2, 5)]
+    assert choose(state(waiting(1, 1, alone=True)), 0.0, ahead) is None
+
+
+def test_small_jobs_share_one_batch():
+    works = [waiting(n, 3) for n in range(10)]
+    batches = simulate(works, 99)
+    assert len(batches) == 4  # 30 rows, 8 a batch
+    assert sum(Counter(sum(b.values()) for b in batches).values()) == 4
+
+
+def test_small_jobs_finish_before_a_tenth_of_a_large_one():
+    works = [waiting(0, 10_000, since=0.0), *(waiting(n, 3, since=1.0) for n in range(1, 11))]
+    done = Counter()
+    for batch in simulate(works, 10_000):
+        done.update(batch)
+        if all(done[n] == 3 for n in range(1, 11)):
+            break
+    assert done[0] < 1000
+
+
+def test_rows_of_other_models_and_shapes_stay_out_of_a_batch():
+    works = (waiting(1, 2), waiting(2, 2, digest="other"), waiting(3, 2, shape="other"))
+    assert choose(state(*works), 0.0, NOW) == [Grant(1, 2)]
+
+
+def test_alone_means_alone():
+    assert choose(state(waiting(1, 5, alone=True), waiting(2, 5)), 0.0, NOW) == [Grant(1, 1)]
+
+
+def test_callers_share_the_device_equally_whatever_they_ask_for():
+    works = [waiting(n, 1000, tenant="many") for n in range(9)] + [waiting(9, 1000, tenant="one")]
+    total = Counter()
+    for batch in simulate(works, 100):
+        total.update(batch)
+    mine = total[9]
+    assert abs(mine - sum(total.values()) / 2) <= 8
+
+
+def test_priority_is_a_share_and_starves_nobody():
+    works = [waiting(1, 10_000, priority="high"), waiting(2, 10_000, priority="low")]
+    total = Counter()
+    for batch in simulate(works, 200):
+        total.update(batch)
+    assert 3.5 < total[1] / total[2] < 4.5
+
+
+def test_models_of_one_caller_take_turns_in_device_time():
+    works = [waiting(1, 1000, digest="a"), waiting(2, 1000, digest="b")]
+    total = Counter()
+    for batch in simulate(works, 100):
+        total.update(batch)
+    assert total[1] == total[2]
+
+
+def test_cost_counts_and_not_rows():
+    slow, fast = waiting(1, 10_000, digest="slow", tenant="a"), waiting(2, 10_000, digest="fast", tenant="b")
+    ledger = Ledger()
+    ledger.measured(slow.batch_key, 1, 0.010)
+    ledger.measured(fast.batch_key, 1, 0.001)
+    for w in (slow, fast):
+        ledger.join(w)
+    rows = Counter()
+    for _ in range(220):
+        for grant in choose(State((slow, fast), ledger.used, ledger.row_cost), 0.0, NOW):
+            ledger.charge(slow if grant.number == 1 else fast, grant.rows)
+            rows[grant.number] += grant.rows
+    assert 8 < rows[2] / rows[1] < 12
+
+
+def test_a_newcomer_neither_pays_for_the_past_nor_profits_from_it():
+    ledger = Ledger()
+    old, new = waiting(1, 10_000), waiting(2, 10_000)
+    ledger.join(old)
+    ledger.charge(old, 5000)
+    ledger.join(new)
+    assert ledger.used[new.accounts[2]] == ledger.used[old.accounts[2]]
+
+
+def test_accounts_end_with_their_rows():
+    ledger, work = Ledger(), waiting(1, 3)
+    ledger.join(work)
+    ledger.leave(work)
+    assert not ledger.used

@@ -1,0 +1,173 @@
+import errno
+import json
+
+import numpy as np
+import pytest
+
+from assayd.errors import DataLoss, DigestMismatch, InvalidRequest, ModelNotFound, StoreFull, TensorNotFound, VersionTaken
+from assayd.store.blobs import Blobs, Draft, digest_of, normal_digest
+from assayd.store.names import ModelRef, parse_ref
+from assayd.store.store import Store
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path)
+
+
+def keep(store, data, name="m", version="", spec=b""):
+    with store.draft_model("default") as draft:
+        draft.write(data)
+        draft.commit()
+    return store.add_version("default", name, version, digest_of(data), spec)
+
+
+def test_bytes_come_back_after_a_restart(tmp_path):
+    made = keep(Store(tmp_path), b"model")
+    again = Store(tmp_path)
+    assert again.resolve("default", ModelRef(name="m")) == made
+    assert again.model_bytes("default", made.digest) == b"model"
+
+
+def test_versions_are_the_next_integer_or_what_the_caller_says(store):
+    assert [keep(store, d).version for d in (b"a", b"b")] == ["1", "2"]
+    assert keep(store, b"c", version="2024-01").version == "2024-01"
+    assert keep(store, b"d").version == "3"
+    assert [v.version for v in store.versions("default", "m")] == ["1", "2", "2024-01", "3"]
+    assert store.resolve("default", ModelRef(name="m")).version == "3"
+    assert store.resolve("default", ModelRef(name="m", version="1")).digest == digest_of(b"a")
+
+
+def test_the_same_pair_again_is_the_old_version(store):
+    first = keep(store, b"a", version="v", spec=b"s")
+    assert keep(store, b"a", version="v", spec=b"s") == first
+    assert keep(store, b"a", spec=b"s") == first
+    keep(store, b"b")
+    assert keep(store, b"a", spec=b"s").version != first.version
+
+
+@pytest.mark.parametrize(("data", "spec"), [(b"b", b"s"), (b"a", b"t")])
+def test_another_pair_under_a_version_is_refused(store, data, spec):
+    keep(store, b"a", version="v", spec=b"s")
+    with pytest.raises(VersionTaken) as refused:
+        keep(store, data, version="v", spec=spec)
+    assert refused.value.metadata == {"name": "m", "version": "v"}
+    assert store.resolve("default", ModelRef(name="m")).digest == digest_of(b"a")
+
+
+def test_delete_removes_names_and_leaves_bytes(store):
+    made = keep(store, b"a")
+    keep(store, b"b")
+    assert store.delete("default", ModelRef(name="m", version="1")) == 1
+    assert store.delete("default", ModelRef(name="m")) == 1
+    assert store.names("default") == []
+    with pytest.raises(ModelNotFound):
+        store.delete("default", ModelRef(name="m"))
+    assert store.resolve("default", ModelRef(digest=made.digest)).digest == made.digest
+
+
+def test_tenants_see_their_own(store):
+    made = keep(store, b"a")
+    for ref in (ModelRef(name="m"), ModelRef(digest=made.digest)):
+        with pytest.raises(ModelNotFound):
+            store.resolve("other", ref)
+
+
+def test_damage_is_found_when_bytes_are_read(store, tmp_path):
+    made = keep(store, b"model")
+    path = tmp_path / "default" / "models" / made.digest.removeprefix("sha256:")
+    path.write_bytes(b"mobel")
+    with pytest.raises(DataLoss) as found:
+        store.model_bytes("default", made.digest)
+    assert str(tmp_path) not in str(found.value)
+
+
+def test_a_draft_that_is_dropped_leaves_nothing(tmp_path):
+    blobs = Blobs(tmp_path)
+    with blobs.draft() as draft:
+        draft.write(b"half")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_said_in_words(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path))
+
+    monkeypatch.setattr("os.fsync", full)
+    with Draft(tmp_path) as draft, pytest.raises(StoreFull) as said:
+        draft.write(b"x")
+        draft.commit()
+    assert "no space" in said.value.message
+    assert str(tmp_path) not in said.value.message
+    assert said.value.retry_after_s
+
+
+def test_another_server_may_take_the_next_integer_first(store, monkeypatch):
+    keep(store, b"a")
+    other = Store(store._root)
+    link, raced = store._link_version, []
+
+    def late(version):
+        if not raced:
+            raced.append(keep(other, b"theirs"))
+        return link(version)
+
+    monkeypatch.setattr(store, "_link_version", late)
+    assert keep(store, b"mine").version == "3"
+    assert raced[0].version == "2"
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.arange(6, dtype=np.float32).reshape(2, 3),
+        np.array(3, dtype=np.int64),
+        np.array([["a", "ß"]], dtype=object),
+        np.zeros((0, 4), dtype=bool),
+    ],
+)
+def test_tensors_come_back_by_digest(store, array):
+    digest = store.put_tensor("default", array)
+    back = store.get_tensor("default", digest)
+    assert back.dtype == array.dtype
+    assert back.shape == array.shape
+    assert (back == array).all()
+    assert store.put_tensor("default", array) == digest
+
+
+def test_the_digest_covers_dtype_and_shape(store):
+    flat = np.zeros(4, dtype=np.float32)
+    same_bytes = (flat, flat.reshape(2, 2), flat.view(np.int32))
+    assert len({store.put_tensor("default", a) for a in same_bytes}) == 3
+
+
+def test_an_unknown_tensor(store):
+    with pytest.raises(TensorNotFound):
+        store.get_tensor("default", digest_of(b"never"))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "UPPER", "a@", "a@b@c", "../../etc", "a/b", "sha256:12", "sha256:../x", "x" * 128, ".hidden", "a@../b"]
+)
+def test_references_that_are_refused(text):
+    with pytest.raises(InvalidRequest) as refused:
+        parse_ref(text)
+    assert refused.value.field == "model"
+
+
+def test_references():
+    assert parse_ref("a.b-c_1") == ModelRef(name="a.b-c_1")
+    assert parse_ref("a@V1.0") == ModelRef(name="a", version="V1.0")
+    assert parse_ref("sha256:" + "0" * 64).digest == "sha256:" + "0" * 64
+
+
+@pytest.mark.parametrize("bad", ["abc", "sha256:" + "g" * 64, "0" * 63, "../" * 20])
+def test_digests_that_are_refused(bad):
+    with pytest.raises(DigestMismatch):
+        normal_digest(bad)
+
+
+def test_a_version_file_holds_no_more_than_it_needs(store, tmp_path):
+    keep(store, b"a")
+    record = json.loads((tmp_path / "default" / "names" / "m" / "1.json").read_text())
+    assert set(record) == {"model", "spec", "size_bytes", "created"}
