@@ -29,7 +29,7 @@ OLD_PYTHON = $(call find-python,python3.10 python3.11 python3.12 $(BIN)/python p
 endif
 need-old-python = test -n "$(OLD_PYTHON)" || { echo "grpcio-tools $(OLD_GRPC) needs a Python 3.10 to 3.12: OLD_PYTHON=…"; exit 1; }
 
-.PHONY: help setup demo test check serve proto proto-check floor gpu-test clean
+.PHONY: help setup demo test check lint types contracts serve proto proto-check floor gpu-test clean
 
 help:  ## show this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -42,10 +42,16 @@ demo: $(STAMP)  ## explain a real model on real images, from upload to overlay
 test: $(STAMP)  ## run the tests (but those that need a GPU or minutes)
 	$(BIN)/python -m pytest -q $(ARGS)
 
-check: $(STAMP) proto-check  ## lint, formatting, types, import contracts, protos
+check: lint types contracts proto-check  ## lint, formatting, types, import contracts, protos (make -k check: all of them)
+
+lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: $(STAMP)
 	$(BIN)/mypy
+
+contracts: $(STAMP)
 	$(BIN)/lint-imports --no-cache
 
 serve: $(STAMP)  ## serve the demo's models on 127.0.0.1:50051, metrics on :9464; ARGS="--flag …" adds flags

@@ -57,17 +57,12 @@ def _serve(flags: list[str]) -> int:
 
 
 def _health(address: str) -> int:
-    import grpc
-    from grpc_health.v1 import health_pb2, health_pb2_grpc
+    from assayd.api.probe import probe
 
-    with grpc.insecure_channel(address) as channel:
-        stub = health_pb2_grpc.HealthStub(channel)
-        try:
-            answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=5)
-        except grpc.RpcError as error:
-            sys.stderr.write(f"assayd health: {address}: {error.code().name}\n")  # type: ignore[attr-defined]
-            return 1
-    return 0 if answer.status == health_pb2.HealthCheckResponse.SERVING else 1
+    status = probe(address)
+    if status != "SERVING":
+        sys.stderr.write(f"assayd health: {address}: {status}\n")
+    return 0 if status == "SERVING" else 1
 
 
 if __name__ == "__main__":

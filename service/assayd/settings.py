@@ -34,7 +34,7 @@ class Settings(BaseSettings):
     batch_rows: int | None = Field(
         None, ge=1, le=4096, description="most rows in a batch; default by the size of a row"
     )
-    gather_ms: float = Field(10.0, ge=0, le=1000, description="wait of a batch that isn't full for jobs being planned")
+    gather_ms: float = Field(50.0, ge=0, le=1000, description="longest wait of a batch for jobs being planned")
     max_queued_rows: int = Field(5_000_000, ge=1, description="rows waiting before new work is refused")
     max_request_rows: int = Field(5_000_000, ge=1, description="rows one request may ask for")
     max_message_bytes: int = Field(64 * 1024 * 1024, ge=1024, description="largest gRPC message, both ways")

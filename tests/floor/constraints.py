@@ -1,4 +1,4 @@
-"""Print the lower bounds of the base dependencies as pip constraints, so that the floor can't drift from pyproject.toml.
+"""Print the lower bounds of the base dependencies as pip constraints: the floor is what pyproject.toml says.
 
 Usage: constraints.py PYPROJECT
 """

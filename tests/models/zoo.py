@@ -38,9 +38,7 @@ class Builder:
         scale = scale if scale is not None else 1 / np.sqrt(np.prod(shape[:-1]) if len(shape) > 1 else 1)
         return self.constant((self.random.standard_normal(shape) * scale).astype(dtype))
 
-    def op(
-        self, kind: str, *inputs: str, outputs: int | Sequence[str] = 1, domain: str = "", **attributes: Any
-    ) -> Any:
+    def op(self, kind: str, *inputs: str, outputs: int | Sequence[str] = 1, domain: str = "", **attributes: Any) -> Any:
         """Add a node. One output gives its name, more a list."""
         name = f"{kind.lower()}_{len(self.nodes)}"
         made = [f"{name}_out{k}" for k in range(outputs)] if isinstance(outputs, int) else list(outputs)
@@ -117,7 +115,7 @@ def _attend(b: Builder, q: str, k: str, v: str) -> str:
 
 
 def transformer(batch: int = 1, length: int = 6, seed: int = 0) -> bytes:
-    """Attention with heads split by Reshape to [batch, length, 4, 4], batch first. x [batch, length, 16], y [batch, 3]."""
+    """Attention, heads split by Reshape to [batch, length, 4, 4]. x [batch, length, 16], y [batch, 3]."""
     b = Builder(seed)
     split, joined = b.constant([batch, length, 4, 4]), b.constant([batch, length, 16])
 
@@ -132,7 +130,7 @@ def transformer(batch: int = 1, length: int = 6, seed: int = 0) -> bytes:
 
 
 def folded_attention(length: int = 6, seed: int = 0) -> bytes:
-    """torch's MultiheadAttention: [length, 1*4, 4] and back by [length*1, 16]. x, y [length, 1, 16], batch at axis 1."""
+    """torch's MultiheadAttention: [length, 1*4, 4], then [length*1, 16]. x, y [length, 1, 16], batch at 1."""
     b = Builder(seed)
     split = b.constant([length, 4, 4])
 
@@ -211,7 +209,9 @@ def tokens(batch: Any = "N", length: Any = 8, vocabulary: int = 20, seed: int = 
     return b.model({"ids": (INT64, [batch, length])}, {"y": (FLOAT, [batch, 3])})
 
 
-def forest(batch: Any = "N", zipmap: bool = True, labels: Sequence[Any] = ("cat", "dog", "eel"), seed: int = 0) -> bytes:
+def forest(
+    batch: Any = "N", zipmap: bool = True, labels: Sequence[Any] = ("cat", "dog", "eel"), seed: int = 0
+) -> bytes:
     """Eight trees of depth 3 on x [batch, 5]; 3 classes. Outputs label [batch] and probabilities.
 
     probabilities is seq(map) behind a ZipMap, or float32 [batch, 3] without. labels: str or int. NaN goes left.

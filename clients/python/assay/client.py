@@ -310,7 +310,7 @@ class Client:
             raise invalid("inputs", f"{described.ref} has several inputs ({names}): give {{input name: array}}")
         value = inputs if is_digest(inputs) else np.asarray(inputs)
         # A bare name may get a newer version in between; the one looked up is the one asked.
-        return described.ref, {described.inputs[0].name: value}
+        return ref if is_immutable(ref) else described.ref, {described.inputs[0].name: value}
 
     def _describe(self, ref: str) -> Model:
         with self._lock:
@@ -319,7 +319,7 @@ class Client:
 
     def _remember(self, model: Model) -> Model:
         with self._lock:
-            self._described |= {ref: model for ref in (model.ref, model.digest) if is_immutable(ref)}
+            self._described |= {model.ref: model, model.digest: model}  # never a bare name, which may get newer
         return model
 
 

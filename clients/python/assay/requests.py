@@ -208,9 +208,12 @@ def _doubles(value: Any, field: str) -> list[Any]:
 
 
 def _tensors(value: Any, field: str) -> list[Any]:
-    return [
-        explain_pb2.InputTensor(input=name, tensor=to_tensor(floating(array), field)) for name, array in entries(value)
-    ]
+    listed = []
+    for name, given in entries(value):
+        # A lone 1 means the number 1.0; arrays keep the dtype their maker chose.
+        tensor = to_tensor(floating(given) if np.ndim(given) == 0 else given, field)
+        listed.append(explain_pb2.InputTensor(input=name, tensor=tensor))
+    return listed
 
 
 def _bounds(value: Any, field: str) -> list[Any]:

@@ -12,14 +12,16 @@ from dataclasses import dataclass, field
 class Call:
     """One call, filled as it goes on; its end is one log line and a few metrics.
 
-    request_id: the caller's, from the request or the x-request-id header, else one made here. arrived: monotonic.
-    method: of an explanation, "-" else.
+    request_id: the caller's, from the request or the x-request-id header, else one made here. arrived, deadline:
+    monotonic. method: of an explanation, "-" else.
     """
 
     rpc: str
     request_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     tenant: str = "default"
+    peer: str = ""
     traceparent: str = ""
+    deadline: float | None = None
     arrived: float = field(default_factory=time.monotonic)
     method: str = "-"
     model: str = ""

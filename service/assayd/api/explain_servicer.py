@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any, TypeVar
@@ -55,7 +54,7 @@ class ExplainServicer(explain_service_pb2_grpc.ExplainServiceServicer):
     async def Explain(self, request: pb.ExplainRequest, context: Context) -> pb.ExplainResponse:
         """Explain all instances and answer once."""
         call = CURRENT.get()
-        decoded, job = await self._decode(request, context, call)
+        decoded, job = await self._decode(request, call)
         explained = await self._run(decoded, job, call, None)
         response = await asyncio.to_thread(self._answer, decoded, explained, call, request)
         return self._fitting(response)
@@ -65,7 +64,7 @@ class ExplainServicer(explain_service_pb2_grpc.ExplainServiceServicer):
     ) -> AsyncIterator[pb.ExplainStreamResponse]:
         """Explain all instances, sending each as it finishes."""
         call = CURRENT.get()
-        decoded, job = await self._decode(request.request, context, call)
+        decoded, job = await self._decode(request.request, call)
         encode = partial(encode_instance, shapes=_shapes(decoded), element_maps=_wants_maps(request.request))
         run = partial(self._run, decoded, job, call)
         async for event in events(run, job, decoded.instances, partial(encode, to_status=to_status)):
@@ -88,7 +87,7 @@ class ExplainServicer(explain_service_pb2_grpc.ExplainServiceServicer):
         _take_id(request, request.request_id, call)
         call.model, call.method = request.model[:128], "predict"
         with self._scheduler.expect():
-            deadline = self._deadline(context)
+            deadline = self._deadline(call)
             version, _, _ = await self._catalogue.resolve(call.tenant, request.model)
             caller = decode_caller(call.tenant, request.priority)
             fetch = partial(self._catalogue.fetch, call.tenant)
@@ -98,11 +97,11 @@ class ExplainServicer(explain_service_pb2_grpc.ExplainServiceServicer):
         call.rows_asked, call.rows_run, call.batches = predicted.used.rows_asked, job.usage.rows_run, job.usage.batches
         return self._fitting(encode_predicted(predicted, version, call.request_id))
 
-    async def _decode(self, request: pb.ExplainRequest, context: Context, call: Call) -> tuple[ExplainRequest, Job]:
+    async def _decode(self, request: pb.ExplainRequest, call: Call) -> tuple[ExplainRequest, Job]:
         _take_id(request, request.request_id, call)
         call.model, call.method = request.model[:128], request.WhichOneof("method") or "-"
         with self._scheduler.expect():
-            deadline = self._deadline(context)
+            deadline = self._deadline(call)
             version, _, spec = await self._catalogue.resolve(call.tenant, request.model)
             caller = decode_caller(call.tenant, request.priority)
             fetch = partial(self._catalogue.fetch, call.tenant)
@@ -135,16 +134,14 @@ class ExplainServicer(explain_service_pb2_grpc.ExplainServiceServicer):
             )
         return response
 
-    def _deadline(self, context: Context) -> float | None:
+    def _deadline(self, call: Call) -> float | None:
         """The caller's deadline on the monotonic clock. Raises InvalidRequest where it is too far away."""
-        left = context.time_remaining()
-        if left is None:
-            return None
-        if left > self._max_deadline_s:
+        if call.deadline is not None and call.deadline - call.arrived > self._max_deadline_s:
+            away = call.deadline - call.arrived
             raise InvalidRequest(
-                f"the deadline is {left:.0f} s away, at most {self._max_deadline_s:g} s are kept", field="timeout"
+                f"the deadline is {away:.0f} s away, at most {self._max_deadline_s:g} s are kept", field="timeout"
             )
-        return time.monotonic() + left
+        return call.deadline
 
 
 def _take_id(request: Message, request_id: str, call: Call) -> None:

@@ -14,7 +14,7 @@ import grpc.aio
 
 from assayd.api.call import CURRENT, Call
 from assayd.api.status import code_of, new_incident, to_status
-from assayd.errors import AssayError, DeadlinePassed, Draining
+from assayd.errors import AssayError, Draining
 from assayd.metrics import Metrics
 
 log = logging.getLogger("assayd.calls")
@@ -61,7 +61,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             except BaseException as error:
                 await self._fail(call, context, error)
                 raise
-            self._end(call, context, grpc.StatusCode.OK)
+            self._end(call, grpc.StatusCode.OK)
+            context.set_trailing_metadata(_trailers(call))
             return response
 
         return answer
@@ -76,7 +77,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             except BaseException as error:
                 await self._fail(call, context, error)
                 raise
-            self._end(call, context, grpc.StatusCode.OK)
+            self._end(call, grpc.StatusCode.OK)
+            context.set_trailing_metadata(_trailers(call))
 
         return answer
 
@@ -85,7 +87,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             raise Draining("the server is going down; another one will take this", retry_after_s=1.0)
 
     def _begin(self, rpc: str, context: grpc.aio.ServicerContext[Any, Any]) -> Call:
-        call = Call(rpc)
+        call = Call(rpc, peer=context.peer())
+        left = context.time_remaining()
+        call.deadline = None if left is None else call.arrived + left
         for key, value in context.invocation_metadata() or ():
             if key == "x-request-id" and _REQUEST_ID.fullmatch(str(value)):
                 call.request_id = str(value)
@@ -102,12 +106,13 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     async def _fail(self, call: Call, context: grpc.aio.ServicerContext[Any, Any], error: BaseException) -> None:
         """Log a failure and abort with its status, unless the caller has left or it is already aborted."""
         if isinstance(error, asyncio.CancelledError | GeneratorExit):
-            # gRPC cancels the handler for both; the caller's own library has told it which already.
-            late = context.time_remaining() is not None and (context.time_remaining() or 0.0) <= 0
-            self._end(call, context, grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED)
+            # gRPC cancels the handler for both; the caller's own library has told it which already. The context may
+            # not be touched any more: a generator that is closed late outlives its call.
+            late = call.deadline is not None and time.monotonic() >= call.deadline
+            self._end(call, grpc.StatusCode.DEADLINE_EXCEEDED if late else grpc.StatusCode.CANCELLED)
             return
         if isinstance(error, grpc.aio.AbortError):
-            self._end(call, context, grpc.StatusCode.INTERNAL)
+            self._end(call, grpc.StatusCode.INTERNAL)
             return
         incident = ""
         if not isinstance(error, AssayError):
@@ -115,25 +120,15 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             log.error(
                 "bug", exc_info=error, extra={"incident": incident, "request_id": call.request_id, "rpc": call.rpc}
             )
-        elif isinstance(error, DeadlinePassed):
-            error.metadata.setdefault("request_id", call.request_id)
         status = to_status(error if isinstance(error, Exception) else Exception(), incident)
         code = code_of(error) if isinstance(error, Exception) else grpc.StatusCode.INTERNAL
-        self._end(call, context, code, status.message, incident)
+        self._end(call, code, status.message, incident)
         details = ("grpc-status-details-bin", status.SerializeToString())
         await context.abort(code, status.message, (*_trailers(call), details))
 
-    def _end(
-        self,
-        call: Call,
-        context: grpc.aio.ServicerContext[Any, Any],
-        code: grpc.StatusCode,
-        message: str = "",
-        incident: str = "",
-    ) -> None:
+    def _end(self, call: Call, code: grpc.StatusCode, message: str = "", incident: str = "") -> None:
         """One log line and the metrics of a call."""
         seconds = time.monotonic() - call.arrived
-        context.set_trailing_metadata(_trailers(call))
         self._metrics.requests_in_flight.labels(call.rpc).dec()
         self._metrics.requests.labels(call.rpc, call.method, code.name).inc()
         self._metrics.request_seconds.labels(call.rpc).observe(seconds)
@@ -143,7 +138,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             "seconds": round(seconds, 6),
             "request_id": call.request_id,
             "tenant": call.tenant,
-            "peer": context.peer(),
+            "peer": call.peer,
         }
         optional = {
             "traceparent": call.traceparent,

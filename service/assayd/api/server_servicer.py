@@ -9,8 +9,8 @@ import grpc.aio
 
 from assay.v1 import server_service_pb2 as pb
 from assay.v1 import server_service_pb2_grpc
+from assayd.api.codec.methods import revisions
 from assayd.api.codec.vet import vet
-from assayd.methods import METHODS
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -29,7 +29,7 @@ class ServerServicer(server_service_pb2_grpc.ServerServiceServicer):
     async def GetInfo(self, request: pb.GetInfoRequest, context: Context) -> pb.GetInfoResponse:
         """Version, methods, limits and what really computes."""
         vet(request)
-        methods = [pb.MethodInfo(name=name, revision=method.revision) for name, method in METHODS.items()]
+        methods = [pb.MethodInfo(name=name, revision=revision) for name, revision in revisions().items()]
         return pb.GetInfoResponse(
             version=self._version,
             methods=methods,

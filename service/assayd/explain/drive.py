@@ -22,7 +22,7 @@ from assayd.scheduler.work import Job, Work
 from assayd.types.arrays import Array, Floats
 from assayd.types.method import Explanation
 from assayd.types.model import Signature
-from assayd.types.request import TargetSpec
+from assayd.types.request import Superpixels, TargetSpec
 from assayd.types.result import Attribution, Scores
 from assayd.types.rows import Pick, PlainRows, Plan, RowBlock
 from assayd.types.subject import Subject
@@ -30,14 +30,16 @@ from assayd.types.subject import Subject
 _X = -1
 _BATCH_TOLERANCE = 1e-5
 _HALF_BATCH_TOLERANCE = 2.0**-9
+_SCALED_TOLERANCE = 1e-2
 
 
 class RowsInteract(Exception):
     """x scores otherwise in a batch than alone: the model must run row by row. Never leaves this package."""
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
+    def __init__(self, difference: float, rows: int) -> None:
+        self.reason = f"rows interact: x alone and x in a batch differ by {difference:.2g} of max|f|"
+        self.rows = rows
+        super().__init__(self.reason)
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +52,11 @@ class InstanceDriver:
     scheduler: DeviceScheduler
     offload: Offload
     tally: Tally
+
+    @property
+    def plans_fast(self) -> bool:
+        """Whether features take microseconds; superpixels take a tenth of a second, and nobody waits for those."""
+        return not isinstance(self.request.method.features, Superpixels)
 
     async def plan(self, position: int) -> Subject:
         """Cut features and make baselines."""
@@ -68,7 +75,10 @@ class InstanceDriver:
             batched = model.batching.batched
             waits = _targets_wait(targets, signature)
             explanation, plan = await self._begin(subject)
-            self.tally.planned(plan.size + 1 + subject.baseline_count)
+            head = 1 + subject.baseline_count
+            # Instances differ little: better refused now than half-way.
+            self.tally.check((head + plan.size) * self.request.instances)
+            self.tally.planned(head + plan.size)
             alone: Work | None = None
             if batched or waits:
                 alone = Work(self.job, model, subject, _plain_plan([_X]), Whole(), alone=True)
@@ -82,12 +92,13 @@ class InstanceDriver:
         await self.scheduler.wait(first)
         if alone is not None:
             await self.scheduler.wait(alone)
-        head = 1 + subject.baseline_count
         scores = first.scores()
         x_scores, baseline_scores, rows = scores[0], scores[1:head], scores[head:]
         difference = None
         if batched and alone is not None:
             difference = _alone_difference(alone.outputs(), picks, x_scores, signature)
+            if difference > _allowed(picks, signature):
+                raise RowsInteract(difference, head + plan.size)
         _check_finite(subject, x_scores, baseline_scores, rows)
         attribution = await self._finish(explanation, Scores(rows, x_scores, baseline_scores), model, subject, picks)
         return InstanceExplained(
@@ -184,26 +195,27 @@ def _with_plain(plan: Plan, baselines: int) -> Plan:
 def _alone_difference(
     alone: Mapping[str, Array], picks: tuple[Pick, ...], in_batch: Floats, signature: Signature
 ) -> float:
-    """|f(x alone) - f(x in a batch)| as a share of max|f|. Raises RowsInteract where that is no rounding."""
+    """|f(x alone) - f(x in a batch)| as a share of max|f|."""
     by_itself = read_out(picks, alone)
     if not isinstance(by_itself, np.ndarray):
         raise TypeError("picks read scores")
-    apart = np.abs(by_itself[0] - in_batch)
-    tops, half = [], False
-    for pick, column in zip(picks, by_itself[0], strict=True):
-        raw = alone[pick.output]
+    tops = []
+    for pick, score in zip(picks, by_itself[0], strict=True):
         weight = 1.0 if pick.weights is None else float(np.abs(pick.weights).sum())
-        top = float(np.abs(raw.astype(np.float64)).max(initial=0.0)) * weight
-        tops.append(max(top, abs(float(column))))
-        half |= signature.output(pick.output).dtype == np.float16
+        top = float(np.abs(alone[pick.output].astype(np.float64)).max(initial=0.0)) * weight
+        tops.append(max(top, abs(float(score))))
+    apart = np.abs(by_itself[0] - in_batch)
     with np.errstate(invalid="ignore", divide="ignore"):
         share = np.where(apart == 0, 0.0, apart / np.array(tops))
-    worst = float(np.max(np.nan_to_num(share, nan=0.0)))
-    scaled = any(p.scale != "raw" for p in picks)
-    allowed = 1e-2 if scaled else (_HALF_BATCH_TOLERANCE if half else _BATCH_TOLERANCE)
-    if worst > allowed:
-        raise RowsInteract(f"rows interact: x alone and x in a batch differ by {worst:.2g} of max|f|")
-    return worst
+    return float(np.max(np.nan_to_num(share, nan=0.0)))
+
+
+def _allowed(picks: tuple[Pick, ...], signature: Signature) -> float:
+    """What rounding alone may do to a score. A log or logit magnifies it where a probability is saturated."""
+    if any(p.scale != "raw" for p in picks):
+        return _SCALED_TOLERANCE
+    half = any(signature.output(p.output).dtype == np.float16 for p in picks)
+    return _HALF_BATCH_TOLERANCE if half else _BATCH_TOLERANCE
 
 
 def _check_finite(subject: Subject, x: Floats, baselines: Floats, rows: Floats) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 
 from assayd.engine.models import InUse, LoadedModels
 from assayd.errors import AssayError, DeadlinePassed
@@ -91,9 +92,8 @@ class Explainer:
         request = driver.request
         try:
             begun = time.monotonic()
-            subject = await driver.plan(position)
-            if position == 0:
-                driver.tally.check(request.instances * await driver.rows_of(subject))
+            with self._scheduler.expect() if driver.plans_fast else nullcontext():
+                subject = await driver.plan(position)
             driver.tally.spent(time.monotonic() - begun)
             if model.loaded.open_question:
                 await self._models.prove(model, subject)
@@ -102,6 +102,7 @@ class Explainer:
             except RowsInteract as found:
                 log.warning("model demoted", extra={"model": model.loaded.digest, "why": found.reason})
                 await self._models.demote(model, found.reason)
+                driver.tally.again(found.rows)
                 return await driver.run(subject, model.loaded, position)
         except AssayError as error:
             if not request.skip_failed:

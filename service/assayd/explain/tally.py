@@ -23,6 +23,10 @@ class Tally:
         self.rows_asked += rows
         self._rows.inc(rows)
 
+    def again(self, rows: int) -> None:
+        """Rows that were planned are planned once more; the budget counts them once."""
+        self.rows_asked -= rows
+
     def check(self, rows: int) -> None:
         """Raises RowBudget if that many rows are too many."""
         if rows > self._limit:

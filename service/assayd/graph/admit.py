@@ -25,6 +25,8 @@ _MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (0, b"version https://git-lfs", "this is a Git LFS pointer; send the file it stands for"),
 )
 
+_NOT_TEXT = "a name in the model is no valid UTF-8 text"
+
 
 def admit(data: bytes) -> ModelProto:
     """Parse and check a model. InvalidModel (field "chunk") says what is wrong with it.
@@ -42,6 +44,14 @@ def admit(data: bytes) -> ModelProto:
         raise InvalidModel(
             "these bytes are no ONNX model, or the file is cut off, or its graphs are nested too deep", field="chunk"
         ) from None
+    try:
+        _check(model)
+    except UnicodeError:
+        raise InvalidModel(_NOT_TEXT, field="chunk") from None
+    return model
+
+
+def _check(model: ModelProto) -> None:
     if not model.HasField("graph"):
         raise InvalidModel("these bytes hold no graph: no ONNX model, or a file cut off", field="chunk")
     if not model.opset_import:
@@ -54,7 +64,7 @@ def admit(data: bytes) -> ModelProto:
     if all(value.name in weights for value in model.graph.input):
         raise InvalidModel("the model has no inputs, so there is nothing to explain", field="chunk")
     call_order(model, MAX_DEPTH)
-    return model
+    _read_text(opset.domain for opset in model.opset_import)
 
 
 def _check_body(body: Body) -> None:
@@ -62,13 +72,27 @@ def _check_body(body: Body) -> None:
         raise InvalidModel(f"graphs are nested more than {MAX_DEPTH} deep", field="chunk")
     for tensor in tensors_in(body):
         check_payload(tensor)
+    for node in body.nodes:
+        _read_text((node.name, node.op_type, node.domain, *node.input, *node.output, *(a.name for a in node.attribute)))
     if body.graph is not None:
         _check_names(body.graph, main=body.depth == 1)
     else:
         _once((name for node in body.nodes for name in node.output), "two nodes of a function write")
 
 
+def _read_text(names: Iterable[object]) -> None:
+    """InvalidModel for a name that isn't UTF-8: protobuf reads it as bytes, or fails when it is read or written."""
+    for name in names:
+        if not isinstance(name, str):
+            raise InvalidModel(_NOT_TEXT, field="chunk")
+        name.encode()
+
+
 def _check_names(graph: GraphProto, *, main: bool) -> None:
+    _read_text(value.name for value in (*graph.input, *graph.output))
+    _read_text(tensor.name for tensor in graph.initializer)
+    for value in (*graph.input, *graph.output):
+        _read_text(dim.dim_param for dim in value.type.tensor_type.shape.dim)
     inputs = _once((value.name for value in graph.input), "two inputs are named")
     sparse = (tensor.values.name for tensor in graph.sparse_initializer)
     weights = _once((*(tensor.name for tensor in graph.initializer), *sparse), "two initializers are named")

@@ -25,28 +25,43 @@ class SetConstant:
 
 @dataclass(frozen=True)
 class SetShape:
-    """The input becomes the 1-d int64 `dims` with times * (batch at run time) at `batch_at`."""
+    """The input becomes the 1-d int64 `dims` with times * (batch at run time) at `batch_at`.
+
+    patch: the rest stays what the input is at run time, instead of `dims`.
+    """
 
     node: int
     slot: int
     dims: Shape
     batch_at: int
     times: int = 1
+    patch: bool = False
 
 
 @dataclass(frozen=True, eq=False)
 class Grow:
-    """The input, or `value` in its place, is repeated along an axis once for each row of the batch."""
+    """The input, or `value` in its place, is repeated along an axis: `times` for each row of the batch.
+
+    tile: repeat it as a whole, not a single slice.
+    """
 
     node: int
     slot: int
     axis: int
     rank: int
-    tile: bool
+    tile: bool = False
     value: Array | None = None
+    times: int = 1
 
 
-Edit: TypeAlias = SetConstant | SetShape | Grow
+@dataclass(frozen=True)
+class GatherByRow:
+    """A GatherND that picks row number 0, the only one, picks within each row instead: batch_dims 1, number dropped."""
+
+    node: int
+
+
+Edit: TypeAlias = SetConstant | SetShape | Grow | GatherByRow
 
 
 class _Names:
@@ -88,8 +103,14 @@ class _Editor:
             self.first.append(helper.make_node("Gather", [shape, axis], [self._batch], name=self._batch, axis=0))
         return self._batch
 
-    def shape(self, dims: Shape, batch_at: int, times: int) -> tuple[str, list[NodeProto]]:
-        """A run-time shape and the nodes that make it."""
+    def cut(self, source: str, start: int, end: int) -> NodeProto:
+        """A Slice of the source's last axis."""
+        limits = [self.constant(np.array([number], np.int64), "assay_slice") for number in (start, end, -1)]
+        made = self.names.fresh("assay_cut")
+        return helper.make_node("Slice", [source, *limits], [made], name=made)
+
+    def shape(self, dims: Shape, batch_at: int, times: int, patched: str | None = None) -> tuple[str, list[NodeProto]]:
+        """A run-time shape and the nodes that make it. patched: a tensor whose values stand instead of dims."""
         nodes: list[NodeProto] = []
         part = self.batch()
         if times != 1:
@@ -99,14 +120,25 @@ class _Editor:
             part = scaled
         if len(dims) == 1:
             return part, nodes
-        before, after = (
-            [self.constant(np.array(piece, np.int64), "assay_dims")] if piece else []
-            for piece in (dims[:batch_at], dims[batch_at + 1 :])
-        )
-        parts = [*before, part, *after]
+        parts = [part]
+        for place, start, end in ((0, 0, batch_at), (len(parts) + 1, batch_at + 1, len(dims))):
+            if start < end and patched is not None:
+                nodes.append(self.cut(patched, start, end))
+                parts.insert(place, nodes[-1].output[0])
+            elif start < end:
+                parts.insert(place, self.constant(np.array(dims[start:end], np.int64), "assay_dims"))
         made = self.names.fresh("assay_shape")
         nodes.append(helper.make_node("Concat", parts, [made], name=made, axis=0))
         return made, nodes
+
+    def gather_by_row(self, node: NodeProto) -> NodeProto:
+        """Change the GatherND; return the Slice that drops the first number of each index."""
+        drop = self.cut(node.input[1], 1, np.iinfo(np.int64).max)
+        node.input[1] = drop.output[0]
+        kept = [attribute for attribute in node.attribute if attribute.name != "batch_dims"]
+        del node.attribute[:]
+        node.attribute.extend([*kept, helper.make_attribute("batch_dims", 1)])
+        return drop
 
     def apply(self, edit: Edit) -> Iterator[NodeProto]:
         """Change the node; yield the nodes that must stand before it."""
@@ -115,11 +147,16 @@ class _Editor:
             node.input[edit.slot] = self.constant(edit.value, "assay_constant")
             return
         if isinstance(edit, SetShape):
-            node.input[edit.slot], nodes = self.shape(edit.dims, edit.batch_at, edit.times)
+            node.input[edit.slot], nodes = self.shape(
+                edit.dims, edit.batch_at, edit.times, node.input[edit.slot] if edit.patch else None
+            )
             yield from nodes
             return
+        if isinstance(edit, GatherByRow):
+            yield self.gather_by_row(node)
+            return
         source = node.input[edit.slot] if edit.value is None else self.constant(edit.value, "assay_row")
-        shape, nodes = self.shape((1,) * edit.rank, edit.axis, 1)
+        shape, nodes = self.shape((1,) * edit.rank, edit.axis, edit.times)
         grown = self.names.fresh("assay_grown")
         node.input[edit.slot] = grown
         yield from nodes

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 from onnx import NodeProto, OperatorSetIdProto, TensorProto, TypeProto, defs, helper, shape_inference
+from onnx.checker import ValidationError
 from onnx.reference import ReferenceEvaluator
+from onnx.shape_inference import InferenceError
 
 from assayd.graph.facts import SMALL, Fact, Shape, constant, of_tensor
 from assayd.types.arrays import Array
@@ -55,7 +57,7 @@ class Inference:
         opened = self._types(domain, node, inputs, 1) if changes else here
         facts = [_fact(here.get(name), opened.get(name)) for name in node.output]
         if domain == "" and node.op_type in _FOLDED and len(facts) == 1 and facts[0] is not None:
-            facts = [self._folded(node, inputs, facts[0], changes)]
+            facts = [self._folded(node, inputs, facts[0])]
         return facts
 
     def _types(self, domain: str, node: NodeProto, inputs: Sequence[Fact | None], at: int) -> dict[str, TypeProto]:
@@ -70,16 +72,18 @@ class Inference:
                 return shape_inference.infer_node_outputs(schema, node, types, data, opset_imports=self._imports)
             except KeyError:
                 return {}
+            except (ValidationError, RuntimeError) as refusal:
+                raise InferenceError(str(refusal)) from None
         if node.op_type in _LIKE_FIRST and node.input:
             return {node.output[0]: types[node.input[0]]}
         return {}
 
-    def _folded(self, node: NodeProto, inputs: Sequence[Fact | None], fact: Fact, changes: bool) -> Fact:
+    def _folded(self, node: NodeProto, inputs: Sequence[Fact | None], fact: Fact) -> Fact:
         """The fact with its value, where all inputs' values are known and the result is small."""
         if prod(fact.shape) > SMALL or prod(fact.opened) > SMALL:
             return fact
         present = {name: f for name, f in zip(node.input, inputs, strict=True) if f is not None}
-        feeds: list[dict[str, Array]] = []
+        feeds: list[dict[str, Any]] = []
         for values in (
             {name: f.value for name, f in present.items()},
             {name: f.value_opened for name, f in present.items()},
@@ -90,7 +94,7 @@ class Inference:
             feeds.append(known)
         try:
             run = ReferenceEvaluator(node, opsets=self.opsets)
-            value, value_opened = (np.asarray(list(run.run(None, dict(feed)))[0]) for feed in feeds)
+            value, value_opened = (np.asarray(next(iter(run.run(None, feed)))) for feed in feeds)
         except Exception:  # noqa: BLE001  the reference may not know a version: then the value just isn't known
             return fact
         if value.shape != fact.shape or value_opened.shape != fact.opened:

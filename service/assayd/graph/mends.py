@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
-from assayd.graph.edits import SetShape
-from assayd.graph.facts import Fact
+from assayd.graph.edits import GatherByRow, SetShape
+from assayd.graph.facts import Fact, uniform_along
 from assayd.graph.mixing import attributes_of
 from assayd.graph.reshape import batch_of, landed, landings, resolve
 from assayd.graph.site import Site
@@ -38,8 +38,6 @@ def reshape(site: Site) -> None:
             raise site.fail("cuts across the batch axis")
         spot = spots[site.choose(len(spots))]
         if natural != spot.shape:
-            if not site.frozen(target):
-                raise site.fail("mixes the batch with other free axes")
             _aim(site, source, tuple(target.value.tolist()), output, spot.axis, allow_zero)
     site.made = [Fact(source.elem, output, spot.shape, lead=spot.lead)]
 
@@ -50,6 +48,10 @@ def _aim(
     """Change the target so that its axis `axis` holds the batch."""
     dims = list(target) if site.symbols else list(output)
     kept = output[axis] == source.shape[source.axis] and axis == source.axis
+    fact = site.fact(1)
+    if fact is None or not site.frozen(fact):
+        _patch(site, 1, tuple(dims), axis, output[axis] // batch_of(source))
+        return
     if -1 not in dims or dims[axis] == -1:
         dims[axis] = -1
     elif kept and not allow_zero:
@@ -57,7 +59,14 @@ def _aim(
     else:
         site.edits.append(SetShape(site.index, 1, tuple(dims), axis, output[axis] // batch_of(source)))
         return
-    site.set_constant(1, site.inputs[1] or source, np.array(dims, np.int64))
+    site.set_constant(1, fact, np.array(dims, np.int64))
+
+
+def _patch(site: Site, slot: int, dims: tuple[int, ...], at: int, times: int) -> None:
+    """Put the batch into a shape that is worked out from other free axes at run time."""
+    if site.opset < 10:
+        raise site.fail("mixes the batch with other free axes, and operator sets before 10 can't patch that")
+    site.edits.append(SetShape(site.index, slot, dims, at, times, patch=True))
 
 
 def concat(site: Site) -> None:
@@ -97,9 +106,10 @@ def resize(site: Site) -> None:
     at, dims = axes.index(source.axis), tuple(sizes.value.tolist())
     if dims[at] != source.shape[source.axis]:
         raise site.fail("resizes the batch axis")
-    if not site.frozen(sizes):
-        raise site.fail("mixes the batch with other free axes")
-    site.edits.append(SetShape(site.index, 3, dims, at, dims[at] // batch_of(source)))
+    if site.frozen(sizes):
+        site.edits.append(SetShape(site.index, 3, dims, at, dims[at] // batch_of(source)))
+    else:
+        _patch(site, 3, dims, at, dims[at] // batch_of(source))
     opened = sizes.value.copy()
     opened[at] = source.opened[source.axis]
     site.inputs[3] = Fact(sizes.elem, sizes.shape, sizes.shape, sizes.value, opened)
@@ -108,7 +118,10 @@ def resize(site: Site) -> None:
 def expand(site: Site) -> None:
     """A target that repeats the batch's own extent: 1 means the same and holds for any batch."""
     source, target = site.fact(0), site.fact(1)
-    if source is None or not source.batched or target is None or target.value is None:
+    if source is None or target is None or target.value is None:
+        return
+    if not source.batched:
+        _expand_one_row(site, source, target)
         return
     at = source.axis - len(source.shape) + len(target.value)
     if at < 0 or target.value is not target.value_opened or target.value[at] in (1, -1):
@@ -118,6 +131,56 @@ def expand(site: Site) -> None:
     dims = target.value.copy()
     dims[at] = 1
     site.set_constant(1, target, dims)
+
+
+def _expand_one_row(site: Site, source: Fact, target: Fact) -> None:
+    """A constant that already has as many rows as the baked batch, expanded to the batch at run time: one row of it."""
+    if target.value is None or target.value_opened is None or source.value is None or not site.frozen(source):
+        return
+    pairs = zip(target.value.tolist()[::-1], target.value_opened.tolist()[::-1], strict=True)
+    for back, (here, opened) in enumerate(pairs, 1):
+        axis = len(source.shape) - back
+        if axis >= 0 and here != opened and source.shape[axis] != 1 and uniform_along(source.value, axis):
+            site.set_constant(0, source, np.take(source.value, [0], axis))
+
+
+def gather_nd(site: Site) -> None:
+    """Rows picked by number: with a baked batch of 1 the number is 0, and each row means itself."""
+    source, indices = site.fact(0), site.fact(1)
+    if source is None or indices is None or not source.batched:
+        return
+    first, depth = attributes_of(site.node).get("batch_dims", 0), indices.shape[-1]
+    if not first <= source.axis < first + depth:
+        return
+    if first or source.axis or not indices.batched or indices.axis or batch_of(source) != 1 or source.shape[0] != 1:
+        raise site.fail("picks rows of the batch by number")
+    site.edits.append(GatherByRow(site.index))
+    rest = source.shape[depth:]
+    site.made = [Fact(source.elem, (*indices.shape[:-1], *rest), (*indices.opened[:-1], *rest))]
+
+
+def gather(site: Site) -> None:
+    """Rows picked by number are picked for the baked batch alone."""
+    source = site.fact(0)
+    if (
+        source is not None
+        and source.batched
+        and attributes_of(site.node).get("axis", 0) % len(source.shape) == source.axis
+    ):
+        raise site.fail("picks rows of the batch by number")
+
+
+def affine_grid(site: Site) -> None:
+    """A baked size: the batch's comes from the input at run time."""
+    theta, size = site.fact(0), site.fact(1)
+    if theta is None or not theta.batched or size is None or size.value is None or size.value is not size.value_opened:
+        return
+    if not site.frozen(size) or size.value[0] != theta.shape[0]:
+        raise site.fail("has a size that can't be freed")
+    site.edits.append(SetShape(site.index, 1, tuple(size.value.tolist()), 0, theta.shape[0] // batch_of(theta)))
+    opened = size.value.copy()
+    opened[0] = theta.opened[0]
+    site.inputs[1] = Fact(size.elem, size.shape, size.shape, size.value, opened)
 
 
 def slice_(site: Site) -> None:
@@ -191,6 +254,9 @@ MENDS: Mapping[str, Callable[[Site], None]] = {
     "Resize": resize,
     "Expand": expand,
     "Slice": slice_,
+    "Gather": gather,
+    "GatherND": gather_nd,
+    "AffineGrid": affine_grid,
     "GatherElements": _together((0, 1)),
     "ScatterElements": _together((0, 1, 2)),
     "GridSample": _together((0, 1), axis=0),

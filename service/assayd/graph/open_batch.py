@@ -10,12 +10,12 @@ from onnx import ModelProto, ValueInfoProto
 
 from assayd.graph.edits import apply_edits
 from assayd.graph.facts import Unopenable
-from assayd.graph.places import Dims, Place, candidates, dims_of, free_axes, recurrent_inputs
+from assayd.graph.places import Dims, Place, batch_like, candidates, dims_of, free_axes, recurrent_inputs
 from assayd.graph.propagate import Walk, Walked
 
 _MAX_GUESSES = 8
-_FREE_AXES = (64, 224)
-"""What other free axes are taken to be on the walk: sizes that most networks can halve five times."""
+_FREE_AXES = (64, 224, 16)
+"""What other free axes are taken to be on the walk: sizes that networks can halve, and one for short sequences."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,8 @@ def find_batch(model: ModelProto) -> Batch:
     if missing is not None:
         return Batch(likeliest, reason=f"input {missing[:80]!r} has no batch axis")
     if all(place is not None and place.extent is None for place in likeliest.values()):
+        if (fixed := _fixed_after_all(model, inputs, options)) is not None:
+            return fixed
         return Batch(likeliest, output_shapes=_undeclared_shapes(model, inputs, options, outputs))
     return _open(model, inputs, options, likeliest)
 
@@ -70,6 +72,14 @@ def _likeliest(places: Sequence[Place], sure: bool) -> Place | None:
 
 def _opsets(model: ModelProto) -> dict[str, int]:
     return {opset.domain: opset.version for opset in model.opset_import}
+
+
+def _walked(walk: Walk, inputs: Mapping[str, Dims], places: Mapping[str, Place], batch: int, free: int) -> Walked:
+    """Walk.run; whatever a malformed node makes it stumble over is one more reason."""
+    try:
+        return walk.run(inputs, places, batch, free)
+    except (ArithmeticError, LookupError, TypeError, ValueError) as stumble:
+        raise Unopenable(f"its graph can't be followed ({type(stumble).__name__})") from stumble
 
 
 def _open(
@@ -89,7 +99,7 @@ def _open(
             continue
         for free in _FREE_AXES if free_axes(inputs, places) else (1,):
             try:
-                walked = walk.run(inputs, places, max(extent or 1 for extent in extents), free)
+                walked = _walked(walk, inputs, places, max(extent or 1 for extent in extents), free)
             except Unopenable as why:
                 reason = reason or str(why)
             else:
@@ -98,6 +108,21 @@ def _open(
     if unsure := next((name for name, place in likeliest.items() if place is None), ""):
         reason = f"input {unsure[:80]!r} has no batch axis"
     return Batch(likeliest, reason=reason)
+
+
+def _fixed_after_all(model: ModelProto, inputs: Mapping[str, Dims], options: Mapping[str, list[Place]]) -> Batch | None:
+    """The batch at an extent of 1, where the free axis can't be it: a sequence without a telling name, [s0, 1, C]."""
+    places = {name: found[0] for name, found in options.items()}
+    symbols = [inputs[name][place.axis] for name, place in places.items()]
+    ones = {name: [Place(a, 1) for a, dim in enumerate(dims) if dim == 1] for name, dims in inputs.items()}
+    if not all(ones.values()) or any(isinstance(symbol, str) and batch_like(symbol) for symbol in symbols):
+        return None
+    try:
+        _walked(Walk(model.graph, _opsets(model)), inputs, places, 2, _FREE_AXES[0])
+    except Unopenable:
+        found = _open(model, inputs, ones, dict.fromkeys(inputs))
+        return found if found.walked is not None else None
+    return None
 
 
 def _undeclared_shapes(
@@ -109,7 +134,7 @@ def _undeclared_shapes(
     if not open_ or free_axes(inputs, places):
         return {}
     try:
-        walked = Walk(model.graph, _opsets(model)).run(inputs, places, 2, 1)
+        walked = _walked(Walk(model.graph, _opsets(model)), inputs, places, 2, 1)
     except Unopenable:
         return {}
     return {name: fact.shape[: fact.axis] + fact.shape[fact.axis + 1 :] for name, fact in walked.outputs.items()}

@@ -15,6 +15,7 @@ Dim: TypeAlias = int | str | None
 Dims: TypeAlias = tuple[Dim, ...]
 
 _BATCH_LIKE = re.compile(r"(?i)(n|b|bs|.*batch.*|none|(num|n)?_?(samples?|examples?|rows?|instances?))")
+_LENGTH_LIKE = re.compile(r"(?i).*(seq|time|len|token|step|frame|height|width).*|[tshw]")
 _RNN = frozenset({"LSTM", "GRU", "RNN"})
 _RNN_STATES = (0, 5, 6)
 """X, initial_h and initial_c: with layout 0 all hold the batch at axis 1."""
@@ -78,7 +79,7 @@ def recurrent_inputs(graph: GraphProto) -> set[str]:
     source = {value.name: value.name for value in graph.input}
     found: set[str] = set()
     for node in graph.node:
-        if node.op_type in ("Identity", "Cast", "Dropout") and node.input and node.input[0] in source:
+        if node.op_type in ("Identity", "Cast", "Dropout") and node.input and node.output and node.input[0] in source:
             source[node.output[0]] = source[node.input[0]]
         elif node.op_type in _RNN and not any(a.name == "layout" and a.i for a in node.attribute):
             found |= {source[node.input[k]] for k in _RNN_STATES if k < len(node.input) and node.input[k] in source}
@@ -94,7 +95,7 @@ def candidates(
     """
     ranked = [dims for dims in inputs.values() if dims]
     symbol = batch_symbol(ranked, outputs)
-    shared = _shared_extent(ranked, outputs)
+    shared = [(axis, _shared_extent(ranked, outputs, axis)) for axis in (0, 1)]
     if symbol is not None and not batch_like(symbol) and _is_a_length(symbol, inputs, outputs, recurrent):
         symbol = None  # a free sequence or image length beside a batch fixed at 1
     found: dict[str, list[Place]] = {}
@@ -107,20 +108,19 @@ def candidates(
             found[name] = [Place(dims.index(symbol))]
         elif dims and not isinstance(dims[0], int) and (dims[0] is None or symbol is not None or batch_like(dims[0])):
             found[name] = [Place(0)]
-        elif shared is not None:
-            found[name] = [Place(0, shared)]
         else:
-            found[name] = at_one
+            alike = [Place(axis, extent) for axis, extent in shared if extent is not None and axis < len(dims) - 1]
+            found[name] = [*alike[:1], *at_one, *alike[1:]] if alike and not alike[0].axis else [*at_one, *alike]
     return found
 
 
-def _shared_extent(inputs: Sequence[Dims], outputs: Sequence[Dims | None]) -> int | None:
-    """k > 1 where every input and output of rank 2 or more starts with it, and there is one of each."""
-    leads = {dims[0] for dims in inputs} | {dims[0] if dims else None for dims in outputs if dims is not None}
-    lead = next(iter(leads), None)
-    if len(leads) != 1 or not isinstance(lead, int) or lead < 2 or not any(outputs):
+def _shared_extent(inputs: Sequence[Dims], outputs: Sequence[Dims | None], axis: int) -> int | None:
+    """k > 1 where every input and output holds it at the axis."""
+    if not inputs or not any(outputs) or any(len(dims) < 2 for dims in inputs):
         return None
-    return lead if all(len(dims) > 1 for dims in inputs) else None
+    found = {dims[axis] if axis < len(dims) else None for dims in (*inputs, *(d for d in outputs if d is not None))}
+    extent = next(iter(found))
+    return extent if len(found) == 1 and isinstance(extent, int) and extent > 1 else None
 
 
 def _is_a_length(symbol: str, inputs: Mapping[str, Dims], outputs: Sequence[Dims | None], recurrent: set[str]) -> bool:
@@ -130,4 +130,5 @@ def _is_a_length(symbol: str, inputs: Mapping[str, Dims], outputs: Sequence[Dims
         return True
     leads = all(dims and dims[0] == symbol and 1 in dims[1:] for dims in inputs.values())
     shown = [dims for dims in outputs if dims]
-    return leads and not any(symbol in dims for dims in shown) and any(1 in dims[:2] for dims in shown)
+    named = _LENGTH_LIKE.fullmatch(symbol) is not None
+    return leads and (named or not any(symbol in dims for dims in shown)) and any(1 in dims[:2] for dims in shown)

@@ -39,10 +39,10 @@ def programs_of(data: bytes) -> Programs:
     stripped = strip_weights(model)
     labels = remove_zipmaps(model)
     plain = model.SerializeToString() if stripped or labels else data
-    model, too_large = _inlined(model)
+    model, obstacle = _inlined(model)
     batch = find_batch(model)
-    if batch.walked is not None and too_large:
-        batch = replace(batch, walked=None, reason=too_large)
+    if obstacle and not batch.reason and batch.extent is not None:
+        batch = replace(batch, walked=None, reason=obstacle)
     signature = signature_of(model.graph, batch, labels)
     return Programs(signature, plain, _opened(model, batch, plain), batch.reason)
 
@@ -54,7 +54,10 @@ def _inlined(model: ModelProto) -> tuple[ModelProto, str]:
     size = inlined_size(model, MAX_DEPTH)
     if size > _MAX_INLINED:
         return model, f"its functions stand for {size} nodes, too many to follow the batch through"
-    return inliner.inline_local_functions(model), ""
+    try:
+        return inliner.inline_local_functions(model), ""
+    except Exception:  # noqa: BLE001  whatever onnx finds wrong with a function, onnxruntime will say it better
+        return model, "its functions can't be inlined, so the batch can't be followed through them"
 
 
 def _opened(model: ModelProto, batch: Batch, plain: bytes) -> bytes | None:

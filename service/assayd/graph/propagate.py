@@ -158,6 +158,8 @@ class Walk:
             if name not in self.wanted:
                 settled.append(None)
                 continue
+            if fact is None and batched and node.op_type == "Squeeze":
+                raise Unopenable(f"{called(node)} removes every axis of extent 1, and so a batch of 1")
             if fact is None and batched:
                 raise Unopenable(f"{called(node)} makes a shape that can't be told beforehand")
             if fact is not None and len(fact.axes) > 1:

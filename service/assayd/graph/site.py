@@ -64,11 +64,14 @@ class Site:
             raise self.fail(f"takes {self.node.input[slot]!r} with extent {extent} where the batch makes {wanted}")
         if self.opset < 8:
             raise self.fail("needs Expand, which operator sets before 8 lack")
-        if batch == 1 and like.lead == 1:
-            self.edits.append(Grow(self.index, slot, axis, len(fact.shape), tile=extent != 1))
-        elif extent == batch and fact.value is not None and uniform_along(fact.value, axis) and self.frozen(fact):
+        rank = len(fact.shape)
+        if batch == 1 and extent == 1:
+            self.edits.append(Grow(self.index, slot, axis, rank))
+        elif fact.value is not None and uniform_along(fact.value, axis) and self.frozen(fact):
             row = np.take(fact.value, [0], axis)
-            self.edits.append(Grow(self.index, slot, axis, len(fact.shape), tile=False, value=row))
+            self.edits.append(Grow(self.index, slot, axis, rank, value=row, times=extent // batch))
+        elif batch == 1 and like.lead == 1:
+            self.edits.append(Grow(self.index, slot, axis, rank, tile=True))
         else:
             raise self.fail(f"takes {self.node.input[slot]!r}, which is made for a batch of {batch} alone")
         self.inputs[slot] = Fact(fact.elem, fact.shape, opened, lead=like.lead)

@@ -14,6 +14,8 @@ def vocabularies(graph: GraphProto) -> dict[str, int]:
     source = {value.name: value.name for value in graph.input}
     found: dict[str, int] = {}
     for node in graph.node:
+        if not node.output:
+            continue
         if node.op_type == "Constant":
             for tensor in (a.t for a in node.attribute if a.name == "value" and len(a.t.dims) > 1):
                 rows[node.output[0]] = tensor.dims[0]
@@ -21,7 +23,11 @@ def vocabularies(graph: GraphProto) -> dict[str, int]:
             source[node.output[0]] = source[node.input[0]]
         elif node.op_type in ("Identity", "Cast", "DequantizeLinear") and node.input and node.input[0] in rows:
             rows[node.output[0]] = rows[node.input[0]]
-        elif node.op_type == "Gather" and len(node.input) == 2 and not any(a.name == "axis" and a.i for a in node.attribute):
+        elif (
+            node.op_type == "Gather"
+            and len(node.input) == 2
+            and not any(a.name == "axis" and a.i for a in node.attribute)
+        ):
             name, count = source.get(node.input[1], ""), rows.get(node.input[0], 0)
             if name and count:
                 found[name] = min(count, found.get(name, count))

@@ -32,7 +32,7 @@ class FakeBackend:
     def prepare(self, batch):
         values = [np.concatenate([b.values["x"] for b in c.blocks]) for c in batch.chunks]
         self.most_rows_alive = max(self.most_rows_alive, sum(map(len, values)))
-        if any((v == 666).any() for v in values):
+        if any((v == -666).any() for v in values):
             raise ValueError("a row that can't be made")
         return type("Prepared", (), {"batch": batch, "values": values})()
 
@@ -115,7 +115,7 @@ async def test_a_row_that_cannot_be_made_fails_its_own_job_alone(scheduler, back
     backend.gate.clear()
     hold = asyncio.create_task(score(scheduler, work([0])))
     await asyncio.sleep(0.05)
-    good, bad = work([1, 2]), work([666])
+    good, bad = work([1, 2]), work([-666])
     tasks = [asyncio.create_task(score(scheduler, w)) for w in (good, bad)]
     await asyncio.sleep(0.05)
     backend.gate.set()

@@ -46,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
         method = _command(methods, name, summary, commands.explain, server)
         method.set_defaults(method=kind)
         _model_flags(method)
-        add_method_flags(method.add_argument_group(name), kind)
+        method.epilog = add_method_flags(method.add_argument_group(name), kind)
         _explain_flags(method)
     return root
 

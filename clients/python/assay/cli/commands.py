@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -133,13 +134,18 @@ def _results(explanation: Explanation) -> dict[str, Array]:
 
 
 def _save(path: Path, arrays: Mapping[str, Array]) -> None:
-    with path.open("wb") as file:
-        if path.suffix == ".npz":
-            np.savez(file, allow_pickle=False, **arrays)
-        elif len(arrays) == 1:
-            np.save(file, next(iter(arrays.values())), allow_pickle=False)
-        else:
-            raise invalid("out", f"there are {len(arrays)} arrays ({', '.join(arrays)}): a .npz file holds them")
+    plain = {name: array.astype(str) if array.dtype == object else array for name, array in arrays.items()}
+    if path.suffix == ".npz":
+        # Not np.savez, which can't hold an input that is called "file".
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, array in plain.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, array, allow_pickle=False)
+    elif len(plain) == 1:
+        with path.open("wb") as file:
+            np.save(file, next(iter(plain.values())), allow_pickle=False)
+    else:
+        raise invalid("out", f"there are {len(plain)} arrays ({', '.join(plain)}): a .npz file holds them")
 
 
 def _save_overlays(

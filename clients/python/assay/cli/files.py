@@ -69,7 +69,7 @@ def plane(array: Array, layout: str) -> Array | None:
         return None
     channels = {"NCHW": 0, "NHWC": 2}.get(layout)
     if channels is None:  # not stated: the axis that has as many as images have channels
-        channels = next((axis for axis in (0, 2) if array.shape[axis] in (1, 3, 4)), None)
+        channels = next((axis for axis in (0, 2) if array.shape[axis] in (1, 3)), None)
     return None if channels is None else array.mean(axis=channels)
 
 

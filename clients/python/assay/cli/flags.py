@@ -19,14 +19,15 @@ from assay.targets import Target
 from assay.tensors import Array, is_digest
 
 
-def add_method_flags(group: argparse._ArgumentGroup, method: type[Method]) -> None:
-    """Adds a flag for each parameter of a method."""
+def add_method_flags(group: argparse._ArgumentGroup, method: type[Method]) -> str:
+    """Adds a flag for each parameter of a method; returns what there is to say of their values."""
     hints = typing.get_type_hints(method)
     texts = parameter_docs(method)
+    notes: dict[str, str] = {}
     for parameter in dataclasses.fields(method):
         required = parameter.default is dataclasses.MISSING
         flag, text = "--" + parameter.name.replace("_", "-"), texts[parameter.name].replace("%", "%%")
-        if not required and parameter.default not in (None, True, False, 0):
+        if isinstance(parameter.default, (str, float)):
             text += f" ({parameter.default})"
         kind, by_input = _unwrapped(hints[parameter.name])
         options: dict[str, Any] = {"dest": _dest(parameter.name), "help": text}
@@ -36,10 +37,13 @@ def add_method_flags(group: argparse._ArgumentGroup, method: type[Method]) -> No
             group.add_argument(flag, choices=typing.get_args(kind), required=required, **options)
         else:
             parse, metavar = _PARSERS[kind]
+            if metavar in _NOTES:
+                notes[metavar] = _NOTES[metavar]
             if by_input:
                 options |= {"action": "append"}
                 parse, metavar = per_input(parse), f"[INPUT=]{metavar}"
             group.add_argument(flag, type=_told(parse), metavar=metavar, required=required, **options)
+    return " ".join(f"{metavar} is {text}." for metavar, text in notes.items())
 
 
 def method_of(args: argparse.Namespace) -> Method:
@@ -170,8 +174,7 @@ def _baseline(text: str) -> Baseline:
     try:
         return float(text)
     except ValueError:
-        known = "a number, mean, mean:AXES, blur:SIGMA, segment-mean, a sha256:… or a .npy file"
-        raise ValueError(f"{text!r} is none of {known}") from None
+        raise ValueError(f"{text!r} is none of {_NOTES['BASELINE']}") from None
 
 
 def _features(text: str) -> Features:
@@ -187,8 +190,13 @@ def _features(text: str) -> Features:
     if kind == "segments":
         parts = [per_input(load_array)(part) for part in rest.split(",")]
         return Segments(joined(parts))
-    raise ValueError(f"{text!r} is none of elements, grid:ROWS,COLS, superpixels:N, segments:FILE.npy, groups")
+    raise ValueError(f"{text!r} is none of {_NOTES['CUT']}")
 
+
+_NOTES = {
+    "BASELINE": "a number, mean, mean:AXES, blur:SIGMA, segment-mean, sha256:… or FILE.npy",
+    "CUT": "elements, grid:ROWS,COLS, superpixels:N, segments:[INPUT=]FILE.npy or groups (those of the model's spec)",
+}
 
 _PARSERS: Mapping[Any, tuple[Callable[[str], Any], str]] = {
     int: (_whole, "N"),

@@ -32,6 +32,11 @@ def decode_method(request: explain_service_pb2.ExplainRequest, fetch: Fetch) -> 
     return name, method(**_parameters(getattr(request, name), name, fetch))
 
 
+def revisions() -> Mapping[str, int]:
+    """Revision of each method that is served, by its name."""
+    return {name: method.revision for name, method in METHODS.items()}
+
+
 def _parameters(message: Message, path: str, fetch: Fetch) -> Mapping[str, Any]:
     """Fields that are set, by name; what isn't set is left to the method's own default."""
     found: dict[str, Any] = {}

@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import argparse
+import dataclasses
+
+import numpy as np
+import pytest
+
+import assay
+from assay.cli.arguments import parser
+from assay.cli.flags import method_of, parameter_docs, target
+from assay.methods import METHODS
+
+COMMON = ["explain", "METHOD", "digits", "--input", "x.npy"]
+
+
+def parsed(method, *flags):
+    words = [method if word == "METHOD" else word for word in COMMON]
+    return method_of(parser().parse_args([*words, *flags]))
+
+
+def same(method, expected):
+    assert type(method) is type(expected)
+    for parameter in dataclasses.fields(expected):
+        found, wanted = getattr(method, parameter.name), getattr(expected, parameter.name)
+        np.testing.assert_equal(found, wanted, parameter.name)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_parameter_is_described_and_has_a_flag(name, capsys):
+    parameters = {parameter.name for parameter in dataclasses.fields(METHODS[name])}
+    assert set(parameter_docs(METHODS[name])) == parameters
+    with pytest.raises(SystemExit) as done:
+        parser().parse_args(["explain", name, "--help"])
+    assert done.value.code == 0
+    shown = capsys.readouterr().out
+    assert all(f"--{parameter.replace('_', '-')} " in shown for parameter in parameters - {"error_estimate"})
+    assert "CUT is elements, grid:ROWS,COLS" in " ".join(shown.split())
+
+
+def test_no_flags_are_the_defaults():
+    for name in ("occlusion", "lime", "jacobian"):
+        same(parsed(name), METHODS[name]())
+
+
+def test_a_new_method_gets_its_flags_by_itself():
+    from assay.cli.flags import add_method_flags
+
+    @dataclasses.dataclass(frozen=True)
+    class Novel:
+        """New.
+
+        Attributes:
+            count: how many,
+                over two lines.
+            share: which part, in %.
+        """
+
+        count: int
+        share: float = 0.5
+
+    command = argparse.ArgumentParser()
+    add_method_flags(command.add_argument_group(), Novel)
+    command.set_defaults(method=Novel)
+    assert method_of(command.parse_args(["--count", "3"])) == Novel(3)
+    assert method_of(command.parse_args(["--count", "3", "--share", "0.25"])) == Novel(3, 0.25)
+    assert "how many, over two lines" in " ".join(command.format_help().split())
+
+
+def test_occlusion():
+    flags = ["--window", "8,8", "--stride", "image=4,4", "--stride", "mask=2", "--baseline", "0.5", "--edge", "valid"]
+    expected = assay.Occlusion((8, 8), {"image": [4, 4], "mask": [2]}, baseline=0.5, edge="valid")
+    same(dataclasses.replace(parsed("occlusion", *flags), window=(8, 8)), expected)
+    assert parsed("occlusion", "--window", "8,8").window == [8, 8]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("0.5", 0.5),
+        ("-1", -1.0),
+        ("mean", assay.MeanBaseline()),
+        ("mean:1,2", assay.MeanBaseline((1, 2))),
+        ("blur:2", assay.GaussianBlur(2.0)),
+        ("segment-mean", assay.SegmentMean()),
+        ("sha256:" + "0" * 64, "sha256:" + "0" * 64),
+        ("image=mean", {"image": assay.MeanBaseline()}),
+    ],
+)
+def test_baselines(text, expected):
+    assert parsed("occlusion", "--baseline", text).baseline == expected
+
+
+def test_features(tmp_path):
+    for text, expected in (
+        ("elements", assay.Elements()),
+        ("groups", assay.Groups()),
+        ("grid:4,5", assay.Grid(4, 5)),
+        ("superpixels:30", assay.Superpixels(30)),
+    ):
+        assert parsed("lime", "--features", text).features == expected
+    np.save(tmp_path / "s.npy", np.arange(3))
+    segments = parsed("lime", "--features", f"segments:{tmp_path}/s.npy").features
+    np.testing.assert_array_equal(segments.ids, [0, 1, 2])
+    segments = parsed("lime", "--features", f"segments:x={tmp_path}/s.npy").features
+    assert list(segments.ids) == ["x"]
+
+
+def test_lime_jacobian_and_rows(tmp_path):
+    np.save(tmp_path / "a.npy", np.eye(2))
+    path = f"{tmp_path}/a.npy"
+    lime = parsed(
+        "lime",
+        *["--num-samples", "50", "--kernel-width", "0.3", "--surrogate", "lasso", "--alpha", "0.1", "--bootstrap", "5"],
+    )
+    same(lime, assay.Lime(50, kernel_width=0.3, surrogate="lasso", alpha=0.1, bootstrap=5))
+    flags = f"--step x=0.1 --outputs p,q --bounds 0, --no-error-estimate --scale {path} --scheme forward".split()
+    expected = assay.Jacobian("forward", {"x": 0.1}, None, np.eye(2), ("p", "q"), None, (0.0, None), False)
+    same(parsed("jacobian", *flags), expected)
+    same(parsed("rows", "--keep", path, "--features", "grid:1,2"), assay.Rows(np.eye(2), assay.Grid(1, 2)))
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--window", "a"], "'a' is no list of integers such as 8,8"),
+        (["--baseline", "none"], "'none' is none of a number, mean"),
+        (["--features", "tiles"], "'tiles' is none of elements"),
+        (["--features", "grid:3"], "'grid:3' is none of elements"),
+        (["--edge", "wrap"], "invalid choice"),
+        (["--target", "label"], "'label' is none of 3"),
+        (["--wind", "3"], "unrecognized arguments"),
+        (["--baseline", "missing.npy"], "missing.npy"),
+    ],
+)
+def test_usage_errors_say_what_would_be_right(flags, said, capsys):
+    with pytest.raises(SystemExit) as done:
+        parsed("occlusion", *flags)
+    assert done.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("3", (None, 3, None, None)),
+        ("-1", (None, -1, None, None)),
+        ("1,2", (None, (1, 2), None, None)),
+        ("logits:3", ("logits", 3, None, None)),
+        ("dense:0:3", ("dense:0", 3, None, None)),
+        ("label=a cat:2", (None, None, "a cat:2", None)),
+        ("p:label=cat", ("p", None, "cat", None)),
+        ("top=2", (None, None, None, 2)),
+        ("logits:", ("logits", None, None, None)),
+    ],
+)
+def test_targets(text, expected):
+    found = target(text)
+    assert (found.output, found.index, found.label, found.top_rank) == expected
