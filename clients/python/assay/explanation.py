@@ -336,7 +336,8 @@ class Explanation:
         parts = [f"{count} instance{'s' * (count != 1)}" + (f", {failed} failed" if failed else "")]
         shown: Sequence[ResolvedTarget] = next((i.targets for i in self.instances if i.targets), ())
         sample = next((i.attributions for i in self.instances if i.attributions), {})
-        parts.append(_targets(shown) + _maps({name: (count, *a.shape) for name, a in sample.items()}))
+        differ = ", …" if any(i.targets not in ((), shown) for i in self.instances) else ""
+        parts.append(_targets(shown) + differ + _maps({name: (count, *a.shape) for name, a in sample.items()}))
         parts.append(f"{self.usage.rows_run} rows" + (", partial" if self.completion == "partial" else ""))
         return f"<Explanation by {self.model.ref}: {'; '.join(p for p in parts if p)}>"
 

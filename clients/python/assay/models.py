@@ -69,6 +69,10 @@ class TensorInfo:
     batch_axis: int | None = 0
     class_labels: tuple[str, ...] = ()
 
+    def __str__(self) -> str:
+        shape = ", ".join("?" if extent < 0 else str(extent) for extent in self.shape)
+        return f"{self.name} {self.dtype} [{shape}]"
+
 
 @dataclass(frozen=True)
 class Batching:
@@ -79,7 +83,7 @@ class Batching:
     max_rows: int = 0
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Model:
     """One version of a model, immutable for ever.
 
@@ -105,12 +109,17 @@ class Model:
     inputs: tuple[TensorInfo, ...] = ()
     outputs: tuple[TensorInfo, ...] = ()
     batching: Batching = Batching("")
-    spec: ModelSpec = field(default_factory=ModelSpec, repr=False)
+    spec: ModelSpec = field(default_factory=ModelSpec)
 
     @property
     def ref(self) -> str:
         """What names exactly this version in a request: "name@version", or the digest where it has no name."""
         return f"{self.name}@{self.version}" if self.name and self.version else self.digest
+
+    def __repr__(self) -> str:
+        inputs, outputs = (", ".join(map(str, infos)) for infos in (self.inputs, self.outputs))
+        does = f": {inputs} -> {outputs}" if inputs else ""
+        return f"<Model {self.ref} {self.digest[:19]}{does}>"
 
 
 def is_immutable(ref: str) -> bool:

@@ -111,5 +111,5 @@ def _grey(image: Array, shape: tuple[int, ...]) -> NDArray[np.float64]:
 def _label(draw: Any, width: int, top: int, end: float) -> None:
     draw.text((width / 2, top), "0", fill="black", anchor="ma")
     if end:
-        draw.text((_MARGIN, top), f"{-end:.3g}", fill="black", anchor="la")
-        draw.text((width - _MARGIN, top), f"+{end:.3g}", fill="black", anchor="ra")
+        draw.text((_MARGIN, top), f"{-end:.3g} lowers", fill="black", anchor="la")
+        draw.text((width - _MARGIN, top), f"raises +{end:.3g}", fill="black", anchor="ra")

@@ -102,7 +102,8 @@ def explain_request(
         if isinstance(method, kind):
             message = getattr(request, field_name)
             message.SetInParent()  # a method with no parameter set is still the method asked for
-            _write_method(message, method)
+            for parameter in dataclasses.fields(method):
+                _write(message, parameter.name, getattr(method, parameter.name), f"{field_name}.{parameter.name}")
             return request
     raise invalid("method", f"{method!r} is none of {', '.join(kind.__name__ for kind in METHODS.values())}")
 
@@ -127,7 +128,7 @@ def encode_inputs(inputs: Mapping[str, ArrayLike]) -> dict[str, Any]:
     """The tensors of {input name: array with the batch axis in front, or digest of a stored one}."""
     if not isinstance(inputs, Mapping):
         raise invalid("inputs", f"{type(inputs).__name__} is no mapping of input name to array")
-    return {name: to_tensor(value, f"inputs.{name}") for name, value in inputs.items()}
+    return {name: to_tensor(value, f"inputs[{name}]") for name, value in inputs.items()}
 
 
 def instance_shape(value: ArrayLike) -> tuple[int, ...] | None:
@@ -155,12 +156,7 @@ def _names(names: Sequence[str] | None, field: str) -> list[str]:
     return listed
 
 
-# ---- methods: the descriptor of a method's message says how each parameter is written ----------------------------
-
-
-def _write_method(message: Any, method: Method) -> None:
-    for parameter in dataclasses.fields(method):
-        _write(message, parameter.name, getattr(method, parameter.name))
+# ---- the descriptor of a message says how each of its fields is written ----------------------------
 
 
 def _write(message: Any, name: str, value: Any, field: str | None = None) -> None:

@@ -65,6 +65,9 @@ class Inference:
         types = {name: fact.types[at] for name, fact in present}
         if domain == "ai.onnx.ml" and (known := _ml_types(node, types)):
             return known
+        if domain and node.op_type in _LIKE_FIRST and node.input and node.input[0] in types:
+            # LabelEncoder may change the type, but nothing here depends on more than the shape.
+            return {node.output[0]: types[node.input[0]]}
         if domain in self.opsets and defs.has(node.op_type, self.opsets[domain], domain):
             schema = defs.get_schema(node.op_type, self.opsets[domain], domain)
             data = {name: tensor for name, fact in present if (tensor := fact.data[at]) is not None}
@@ -74,8 +77,6 @@ class Inference:
                 return {}
             except (ValidationError, RuntimeError) as refusal:
                 raise InferenceError(str(refusal)) from None
-        if node.op_type in _LIKE_FIRST and node.input:
-            return {node.output[0]: types[node.input[0]]}
         return {}
 
     def _folded(self, node: NodeProto, inputs: Sequence[Fact | None], fact: Fact) -> Fact:

@@ -22,6 +22,10 @@ _RESHAPING = frozenset({"Flatten", "Squeeze", "Unsqueeze"})
 _MAX_TURNS = 32
 """How often the walk may come back to a choice."""
 
+_STEPS_A_NODE = 20
+_SPARE_STEPS = 20_000
+"""Steps allowed over all walks of one graph, so that a hostile one can't make guessing endless."""
+
 
 @dataclass(frozen=True)
 class Walked:
@@ -61,6 +65,7 @@ class Walk:
         self.graph = graph
         self.inference = Inference(opsets)
         self.positions, self.wanted = _live(graph)
+        self.steps_left = _STEPS_A_NODE * len(self.positions) + _SPARE_STEPS
         self.weights = {tensor.name: of_tensor(tensor) for tensor in graph.initializer}
         for sparse in graph.sparse_initializer:
             shape = tuple(sparse.dims)
@@ -111,6 +116,9 @@ class Walk:
         self, position: int, facts: dict[str, Fact | None], symbols: bool, take: int, asked: list[int]
     ) -> Sequence[Edit]:
         """Follow one node; its facts go into `facts`."""
+        self.steps_left -= 1
+        if self.steps_left < 0:
+            raise OverflowError
         node = self.graph.node[position]
         standard = node.domain in ("", "ai.onnx")
         inputs = [facts.get(name) if name else None for name in node.input]

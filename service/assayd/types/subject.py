@@ -33,6 +33,8 @@ class Subject:
     spatial_axes: by explained input, the axes of an instance that windows move along, or None where no layout says.
     channel_axis: by explained input, the axis of an instance that holds channels, or None.
     scale: by explained input, broadcastable to the instance: the unit of a nudge.
+    stream: 128-bit key of the instance's random stream, made of the request's seed and the instance's key; never of its
+    position, the model or its neighbours.
     """
 
     inputs: Mapping[str, Array]
@@ -41,6 +43,7 @@ class Subject:
     spatial_axes: Mapping[str, tuple[int, ...] | None] = field(default_factory=dict)
     channel_axis: Mapping[str, int | None] = field(default_factory=dict)
     scale: Mapping[str, Array] = field(default_factory=dict)
+    stream: int = 0
     number: int = field(default_factory=lambda: next(Subject._numbers))
 
     _numbers: ClassVar[count[int]] = count()

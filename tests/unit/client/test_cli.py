@@ -39,13 +39,13 @@ def test_explain_writes_the_map_and_the_picture_and_a_short_table(run, server):
     status, out, err = run(f"{EXPLAIN} --stride 4,4 --target 0 --out map.npy --png overlay.png --request-id mine")
     assert (status, err) == (0, "")
     assert out.splitlines() == [
-        "digits@1: 5 rows in 1 batches, 0.25 s of compute (request id mine)",
+        "digits@1: 5 rows in 1 batch, 0.25 s of compute (request id mine)",
         "instance 0 (k0): logits[0] 'a' = 5, -1 at the baseline",
         "  image [1, 8, 8]   sum +16   max +2 at [0, 0, 0]   min -1 at [0, 4, 4]",
-        "          +2  image[0:4, 0:4]",
-        "          -1  image[4:8, 4:8]",
-        "          +0  image[0:4, 4:8]",
-        "          +0  image[4:8, 0:4]",
+        "          +2  image[0:4,0:4]",
+        "          -1  image[4:8,4:8]",
+        "          +0  image[0:4,4:8]",
+        "          +0  image[4:8,0:4]",
     ]
     assert np.load("map.npy").shape == (1, 1, 8, 8)
     with Image.open("overlay.png") as picture:
@@ -157,7 +157,7 @@ def test_upload_models_info_and_predict(run, server):
     status, out, _ = run("upload m.onnx --name digits --version 1 --spec spec.json")
     assert status == 0
     assert out.splitlines()[0] == f"digits@1  {DIGEST}  2.0 KiB"
-    assert "input   image  float32 [1, 8, 8]" in out
+    assert "input   image float32 [1, 8, 8]" in out
     assert "rows    batched" in out
     assert server.seen[0][0].header.spec.inputs[0].layout == 1
     _, out, _ = run("models")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from assay import GaussianBlur, Group, InvalidArgument, MeanBaseline, Model, ModelSpec, SegmentMean
+from assay import GaussianBlur, Group, InvalidArgument, MeanBaseline, Model, ModelSpec, SegmentMean, TensorInfo
 from assay.models import decode_spec, encode_spec, is_immutable
 
 DIGEST = "sha256:" + "ab" * 32
@@ -47,6 +47,10 @@ def test_what_is_no_spec_is_refused(spec):
 def test_a_model_is_named_by_its_version_or_else_its_digest():
     assert Model("digits", "2", DIGEST).ref == "digits@2"
     assert Model("", "", DIGEST).ref == DIGEST
+    info = TensorInfo("x", "float32", (3, -1))
+    assert repr(Model("digits", "2", DIGEST, inputs=(info,), outputs=(info,))) == (
+        "<Model digits@2 sha256:abababababab: x float32 [3, ?] -> x float32 [3, ?]>"
+    )
     assert is_immutable("digits@2")
     assert is_immutable(DIGEST)
     assert not is_immutable("digits")

@@ -157,6 +157,12 @@ def test_the_rest_of_a_response():
     assert repr(ex) == "<Explanation by digits@1: 1 instance; logits[0] 'a'; image (1, 3, 8, 8); 5 rows, partial>"
 
 
+def test_targets_that_differ_between_instances_are_not_shown_as_one():
+    other = occluded(1)
+    other.targets[0].index[:] = [2]
+    assert "logits[0] 'a', …;" in repr(read_explanation(response(occluded(0), other), IMAGE))
+
+
 def test_an_estimate_is_all_there_is_after_validation():
     for seconds in (0.5, None):
         estimate = explain_service_pb2.Estimate(rows=100, device_seconds=seconds)

@@ -9,6 +9,15 @@ from onnx import TensorProto, helper, numpy_helper
 
 from assayd.graph.programs import programs_of
 
+
+def scaled() -> bytes:
+    """onnx has no shape rule for Scaler. x [1, 4], y [1, 3]."""
+    b = Builder()
+    half = b.op("Scaler", "x", domain="ai.onnx.ml", offset=[0.0], scale=[0.5])
+    b.linear(half, 4, 3, output="y")
+    return b.model({"x": (FLOAT, [1, 4])}, {"y": (FLOAT, [1, 3])}, ml=True)
+
+
 BAKED = {
     "cnn": zoo.cnn(),
     "cnn, target [1, -1]": zoo.cnn(target=(1, -1)),
@@ -29,6 +38,7 @@ BAKED = {
     "tokens": zoo.tokens(batch=1),
     "dense": zoo.dense(batch=1),
     "forest": zoo.forest(batch=1),
+    "scaled": scaled(),
 }
 
 

@@ -79,7 +79,8 @@ def explanation(ex: Explanation, as_json: bool, top: int) -> None:
         print(f"{ex.model.ref}: valid, {ex.estimate.rows:,} rows" + (f", about {seconds:.3g} s" if seconds else ""))
     else:
         partial = ", partial: the budget ended" if ex.completion == "partial" else ""
-        ran = f"{ex.usage.rows_run:,} rows in {ex.usage.batches:,} batches, {ex.usage.compute_seconds:.2f} s of compute"
+        usage, plural = ex.usage, "" if ex.usage.batches == 1 else "es"
+        ran = f"{usage.rows_run:,} rows in {usage.batches:,} batch{plural}, {usage.compute_seconds:.2f} s of compute"
         print(f"{ex.model.ref}: {ran}{partial} (request id {ex.request_id})")
     for instance in ex.instances[:_MOST_INSTANCES]:
         _print_instance(instance, top)
@@ -124,7 +125,7 @@ def _print_maps(maps: Mapping[str, Array]) -> None:
 
 
 def _feature_name(instance: Instance, feature: int) -> str:
-    """The feature's name, or where its window lies along the windowed axes: image[8:16, 0:8]."""
+    """The feature's name, or where its window lies along the windowed axes: image[8:16,0:8]."""
     named = next((f.name for f in instance.features if f.id == feature), "")
     if named:
         return named
@@ -140,7 +141,7 @@ def _feature_name(instance: Instance, feature: int) -> str:
             ends = [start + extent for start, extent in zip(starts, grid.window, strict=True)]
             if shape:
                 ends = [min(end, shape[axis + extra]) for end, axis in zip(ends, grid.axes, strict=True)]
-            return f"{grid.input}[{', '.join(f'{s}:{e}' for s, e in zip(starts, ends, strict=True))}]"
+            return f"{grid.input}[{','.join(f'{s}:{e}' for s, e in zip(starts, ends, strict=True))}]"
     return f"feature {feature}"
 
 
@@ -216,9 +217,7 @@ def _model(model: Model) -> dict[str, Any]:
 
 
 def _tensor(info: TensorInfo) -> str:
-    shape = ", ".join("?" if extent < 0 else str(extent) for extent in info.shape)
-    labels = f"  {len(info.class_labels)} class labels" if info.class_labels else ""
-    return f"{info.name}  {info.dtype} [{shape}]{labels}"
+    return f"{info}" + (f", {len(info.class_labels)} class labels" if info.class_labels else "")
 
 
 def _warning(warning: ResultWarning) -> str:
