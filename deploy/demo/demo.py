@@ -1,6 +1,6 @@
 """Starts assayd, explains three real models through the public client, shows what came out, and stops.
 
-    python deploy/demo/demo.py [--out FOLDER]
+python deploy/demo/demo.py [--out FOLDER]
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def share_inside(attribution: np.ndarray, inside: np.ndarray) -> float:
 
 
 def explain_digits(client: assay.Client, model: assay.Model, picture: Path) -> None:
-    """Where in a cluttered image is the digit that the CNN found?"""
+    """Show where in a cluttered image the digit is that the CNN found."""
     data = np.load(HERE / "data" / "digits.npz")
     images, labels, boxes = data["images"], data["labels"], data["boxes"]
     begun = time.perf_counter()
@@ -97,15 +97,18 @@ def explain_digits(client: assay.Client, model: assay.Model, picture: Path) -> N
                 f"  {n:>5}  {labels[n]:>5}  {target.label:>6}  {ex.scores[n]:>5.1f}   {shares[-1]:>4.0%}  {bar:<20}"
                 f"             {chances[-1]:>4.0%}"
             )
-    print(f"   mean of {len(images)}                     {np.mean(shares):>4.0%}  {'':<20}             {np.mean(chances):>4.0%}")
-    print(f"  {ex.usage.rows_run} rows in {ex.usage.batches} batches, {ex.usage.rows_run / seconds:,.0f} rows/s with everything")
+    mean, chance = np.mean(shares), np.mean(chances)
+    print(f"   mean of {len(images)}                     {mean:>4.0%}  {'':<20}             {chance:>4.0%}")
+    rate = ex.usage.rows_run / seconds
+    print(f"  {ex.usage.rows_run} rows in {ex.usage.batches} batches, {rate:,.0f} rows/s from request to answer")
     pick = range(6)
-    contact_sheet(picture, [(images[n, 0], maps[n], boxes[n]) for n in pick], [ex.targets[n][0].label for n in pick])
+    captions = [ex.targets[n][0].label for n in pick]
+    contact_sheet(picture, [(images[n, 0], maps[n], boxes[n]) for n in pick], captions)
     print(f"  overlays: {picture}")
 
 
 def explain_series(client: assay.Client, model: assay.Model) -> None:
-    """When in a series is the digit that the LSTM read?"""
+    """Show when in a series the digit is that the LSTM read."""
     data = np.load(HERE / "data" / "series.npz")
     ex = client.explain(model, data["rows"], assay.Occlusion(window=(2,), stride=(1,)))
     shares = []
@@ -119,7 +122,7 @@ def explain_series(client: assay.Client, model: assay.Model) -> None:
 
 
 def explain_table(client: assay.Client, model: assay.Model) -> None:
-    """Which columns made the classifier say malignant?"""
+    """Show which columns made the classifier say malignant."""
     data = np.load(HERE / "data" / "cancer.npz")
     probability = client.predict(model, data["X"])["output_probability"][:, 0]
     row = int(np.abs(probability - 0.9).argmin())  # a case that the model didn't find plain
@@ -134,7 +137,7 @@ def explain_table(client: assay.Client, model: assay.Model) -> None:
 
 def show_metrics(url: str) -> None:
     """A few figures of the server's Prometheus page."""
-    page = urllib.request.urlopen(url, timeout=10).read().decode()
+    page = urllib.request.urlopen(url, timeout=10).read().decode()  # noqa: S310 - the server's own page
     print(f"\nFrom {url}")
     for line in page.splitlines():
         if line.startswith(SHOWN_METRICS):

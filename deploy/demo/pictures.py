@@ -16,7 +16,10 @@ _CELL, _GAP, _CAPTION = 192, 10, 26
 def contact_sheet(
     path: Path, examples: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], captions: Sequence[str]
 ) -> None:
-    """Write a PNG: in each column an image [H, W], below it the attribution [H, W] over it with the true box (y0, x0, y1, x1)."""
+    """Write a PNG: in each column an image [H, W] and below it the attribution [H, W] over it.
+
+    The box (y0, x0, y1, x1) is where the evidence should be.
+    """
     font = ImageFont.load_default(15)
     width = len(examples) * (_CELL + _GAP) + _GAP
     sheet = Image.new("RGB", (width, 2 * (_CELL + _GAP) + _GAP + _CAPTION), "white")

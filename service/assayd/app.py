@@ -13,7 +13,8 @@ from pathlib import Path
 import grpc
 import grpc.aio
 from google.protobuf import json_format
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import aio as health  # type: ignore[attr-defined]
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import start_http_server
 
@@ -71,7 +72,7 @@ class App:
         self._offload = Offload()
         self._catalogue = Catalogue(store, self._models, self._metrics, settings.max_model_bytes)
         self._interceptor = CallInterceptor(self._metrics)
-        self._health = health.aio.HealthServicer()
+        self._health = health.HealthServicer()
         options = [
             ("grpc.max_send_message_length", settings.max_message_bytes),
             ("grpc.max_receive_message_length", settings.max_message_bytes),
@@ -141,7 +142,7 @@ class App:
 
     async def _preload(self, folder: Path) -> None:
         """Store and load NAME/VERSION/model.onnx; one that fails is logged and holds up nobody else."""
-        for path in sorted(folder.glob("*/*/model.onnx")):
+        for path in await asyncio.to_thread(lambda: sorted(folder.glob("*/*/model.onnx"))):
             name, version = path.parts[-3:-1]
             try:
                 spec = model_service_pb2.ModelSpec()
@@ -151,7 +152,8 @@ class App:
                 header = model_service_pb2.UploadModelHeader(name=name, version=version, spec=spec)
                 await self._catalogue.upload("default", header, _once(path))
             except (AssayError, OSError, json_format.ParseError) as error:
-                log.error("model not loaded", extra={"model": f"{name}@{version}", "why": str(error)})
+                said = {"model": f"{name}@{version}", "why": str(error)}
+                log.error("model not loaded", extra=said)  # noqa: TRY400 - what is wrong is the model, not the code
             else:
                 log.info("model loaded", extra={"model": f"{name}@{version}"})
 

@@ -29,15 +29,16 @@ AssayError
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import ClassVar
 
 
 class AssayError(Exception):
     """Root of the domain's errors.
 
-    `reason` is the name of a value of `assay.v1.ErrorReason` without its prefix. `message` is written for the caller: it
-    names what was wrong and what would be right, and holds no path of the server. `metadata` is for programs.
+    `reason` is the name of a value of `assay.v1.ErrorReason` without its prefix. `message` is written for the caller:
+    it names what was wrong and what would be right, and holds no path of the server. `metadata` is for programs.
     `retry_after_s` is set where trying again is useful.
     """
 
@@ -57,10 +58,15 @@ class AssayError(Exception):
         self.metadata = dict(metadata or {})
         self.retry_after_s = retry_after_s
 
-    def under(self, prefix: str) -> AssayError:
-        """Put `prefix` before the field, as an error travels up from a part to the request that holds it."""
-        self.field = f"{prefix}.{self.field}" if self.field else prefix
-        return self
+
+@contextmanager
+def within(prefix: str) -> Iterator[None]:
+    """Put `prefix` before the field of an error, as it travels up from a part to the request that holds it."""
+    try:
+        yield
+    except AssayError as error:
+        error.field = f"{prefix}.{error.field}" if error.field else prefix
+        raise
 
 
 class InvalidRequest(AssayError):

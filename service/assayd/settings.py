@@ -1,4 +1,4 @@
-"""All settings of a server, with the unit in each name. A flag --like-this is the environment variable ASSAYD_LIKE_THIS."""
+"""All settings of a server, the unit in each name. A flag --like-this is also ASSAYD_LIKE_THIS in the environment."""
 
 from __future__ import annotations
 

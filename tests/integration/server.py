@@ -20,7 +20,10 @@ class ServerProcess:
         self._log_file = self._log_path.open("w")
         base = ["--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--store", str(store)]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "assayd", "serve", *base, *flags], stdout=subprocess.PIPE, stderr=self._log_file, text=True
+            [sys.executable, "-m", "assayd", "serve", *base, *flags],
+            stdout=subprocess.PIPE,
+            stderr=self._log_file,
+            text=True,
         )
         line = self.process.stdout.readline()
         found = _LINE.search(line)

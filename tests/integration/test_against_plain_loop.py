@@ -67,7 +67,7 @@ def test_windows(client, case):
         close(ex.attributions[model.inputs[0].name][b], element_map, top, half)
         close(ex.scores[b], plain(inputs)[index], top, half)
         close(ex.baseline_scores[b].ravel(), plain({model.inputs[0].name: baseline})[index], top, half)
-    if not model.batching.mode == "batched":
+    if model.batching.mode != "batched":
         assert any("row by row" in w.message for w in ex.warnings)
 
 
@@ -87,7 +87,9 @@ def test_two_inputs_and_two_outputs(client):
             want = ablate(plain, row, baselines, lambda f, i=target.index: f[i])
             close(ex.feature_values[b, t], want, np.abs(plain(row)).max())
             close(ex.attributions["b"][b, t], want[4:], np.abs(plain(row)).max())
-    only_b = client.explain(model, inputs, method.__class__(features=assay.Elements()), targets, inputs_to_explain=["b"])
+    only_b = client.explain(
+        model, inputs, method.__class__(features=assay.Elements()), targets, inputs_to_explain=["b"]
+    )
     assert set(only_b.attributions) == {"b"}
     assert only_b.feature_values.shape == (3, 2, 6)
 
@@ -123,7 +125,9 @@ def test_a_zipmap_classifier_with_nan_as_missing(client):
     assert model.outputs[1].class_labels == ("cat", "dog", "eel")
     x = noise(3, 5)
     x[1, 2] = np.nan
-    ex = client.explain(model, x, assay.Occlusion(features=assay.Elements(), baseline=np.nan), assay.Target(label="dog"))
+    ex = client.explain(
+        model, x, assay.Occlusion(features=assay.Elements(), baseline=np.nan), assay.Target(label="dog")
+    )
     plain = PlainModel(zoo.forest(zipmap=False), 0, "probabilities")
     for b in range(3):
         want = ablate(plain, {"x": x[b]}, {"x": np.full(5, np.nan, np.float32)}, lambda f: f[1])
@@ -157,7 +161,9 @@ def test_targets_by_weights_label_rank_and_position(client):
     by_index = client.explain(model, x, method, [assay.Target(index=i) for i in range(3)])
     weights = np.array([0.5, -1.0, 2.0], np.float32)
     weighted = client.explain(model, x, method, assay.Target(weights=weights))
-    np.testing.assert_allclose(weighted.feature_values, np.einsum("btf,t->bf", by_index.feature_values, weights), atol=1e-5)
+    np.testing.assert_allclose(
+        weighted.feature_values, np.einsum("btf,t->bf", by_index.feature_values, weights), atol=1e-5
+    )
     top = client.explain(model, x, method)
     assert [t[0].index for t in top.targets] == [(int(i),) for i in scores.argmax(1)]
     second = client.explain(model, x, method, assay.Target(top_rank=2))

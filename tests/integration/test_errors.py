@@ -1,4 +1,4 @@
-"""What a careless or hostile caller gets: the code, the reason, the field, a request id; and the next good call works."""
+"""What a careless or hostile caller gets: code, reason, field, request id; and the next good call works."""
 
 import gzip
 import io
@@ -156,7 +156,11 @@ BAD_CALLS = {
     ),
     "grid 0": (dict(method=assay.Occlusion(features=assay.Grid(0, 2))), "INVALID_PARAMETER", "occlusion.features.grid"),
     "masks": (dict(method=assay.Rows(np.ones((3, 9)), assay.Elements())), "INVALID_TENSOR", "rows.keep"),
-    "masks above 1": (dict(method=assay.Rows(np.full((3, 8), 2.0), assay.Elements())), "INVALID_PARAMETER", "rows.keep"),
+    "masks above 1": (
+        dict(method=assay.Rows(np.full((3, 8), 2.0), assay.Elements())),
+        "INVALID_PARAMETER",
+        "rows.keep",
+    ),
     "unknown input": (dict(inputs_to_explain=["z"]), "INVALID_PARAMETER", "inputs_to_explain[0]"),
     "keys": (dict(keys=["a"]), "INVALID_PARAMETER", "keys"),
     "layout": (dict(layout="NCHW"), "INVALID_PARAMETER", "layouts"),

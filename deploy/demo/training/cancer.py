@@ -41,7 +41,7 @@ def _hist(rows: Float, labels: NDArray[Any], log: Log) -> None:
     model = HistGradientBoostingClassifier(max_iter=20, random_state=0).fit(rows, labels)
     try:
         skl2onnx.to_onnx(model, rows[:1])
-    except Exception as problem:  # whatever it raises is the finding
+    except Exception as problem:  # noqa: BLE001 - whatever it raises is the finding
         cause = problem.__cause__ or problem  # the outer message lists every attribute of the trees
         reason = str(cause).splitlines()[0]
         log(f"  HistGradientBoostingClassifier isn't converted: {type(problem).__name__} from {type(cause).__name__}:")

@@ -66,5 +66,6 @@ def export(net: nn.Module, example: torch.Tensor, feed: str, dynamic: bool) -> o
         external_data=False,
         verbose=False,
     )
-    assert program is not None
+    if program is None:
+        raise RuntimeError("the exporter returned nothing")
     return without_metadata(program.model_proto)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 
 from assay.v1 import model_service_pb2 as pb
 from assayd.api.codec.models import check_spec, decode_spec, encode_model
 from assayd.engine.backend import LoadedModel
 from assayd.engine.models import LoadedModels
-from assayd.errors import AssayError, DigestMismatch, InvalidModel, InvalidRequest, TooLarge
+from assayd.errors import DigestMismatch, InvalidModel, TooLarge, within
 from assayd.metrics import Metrics
 from assayd.store.blobs import Draft, normal_digest
 from assayd.store.names import check_name, check_version, parse_ref
@@ -36,7 +37,7 @@ class Catalogue:
         spec = pb.ModelSpec()
         if version.spec_digest:
             spec.ParseFromString(self.store.spec_bytes(tenant, version.spec_digest))
-        return version, spec, decode_spec(spec, lambda digest: self.store.get_tensor(tenant, digest))
+        return version, spec, decode_spec(spec, partial(self.fetch, tenant))
 
     def fetch(self, tenant: str, digest: str) -> Array:
         """A stored tensor. Raises TensorNotFound, DataLoss."""
@@ -53,14 +54,12 @@ class Catalogue:
 
         Raises InvalidModel, InvalidRequest, DigestMismatch, TooLarge, VersionTaken, StoreFull, ModelFailed, ModelUnfit.
         """
-        try:
+        with within("header"):
             check_name(header.name)
             if header.version:
                 check_version(header.version)
-            stated = normal_digest(header.sha256) if header.sha256 else ""
-        except AssayError as error:
-            error.field = error.field or "sha256"
-            raise error.under("header")  # noqa: B904 - the same error, with its whole path
+            with within("sha256"):
+                stated = normal_digest(header.sha256) if header.sha256 else ""
         with await asyncio.to_thread(self.store.draft_model, tenant) as draft:
             async for chunk in chunks:
                 if draft.size + len(chunk) > self._max_model_bytes:
@@ -90,9 +89,7 @@ class Catalogue:
         return encode_model(version, loaded, header.spec, facts)
 
     def _checked_spec(self, tenant: str, spec: pb.ModelSpec, loaded: LoadedModel) -> ModelSpec:
-        try:
-            facts = decode_spec(spec, lambda digest: self.store.get_tensor(tenant, digest))
+        with within("header.spec"):
+            facts = decode_spec(spec, partial(self.fetch, tenant))
             check_spec(spec, loaded.signature)
-        except InvalidRequest as error:
-            raise error.under("header.spec")  # noqa: B904 - the same error, with its whole path
-        return facts
+            return facts

@@ -39,16 +39,16 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any]]],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler[Any, Any]:
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
         """Replace the behaviour of one of our handlers by a wrapped one."""
         handler = await continuation(handler_call_details)
         rpc = handler_call_details.method
         if handler is None or not rpc.startswith(_OURS):
             return handler
         make = _MAKERS[handler.request_streaming, handler.response_streaming]
-        inner = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+        inner: Any = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
         around = self._stream if handler.response_streaming else self._unary
         return make(around(rpc.removeprefix(_OURS), inner), handler.request_deserializer, handler.response_serializer)
 
@@ -88,9 +88,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     def _begin(self, rpc: str, context: grpc.aio.ServicerContext[Any, Any]) -> Call:
         call = Call(rpc, peer=context.peer())
-        left = context.time_remaining()
+        left: float | None = context.time_remaining()
         call.deadline = None if left is None else call.arrived + left
-        for key, value in context.invocation_metadata() or ():
+        for key, value in _metadata(context):
             if key == "x-request-id" and _REQUEST_ID.fullmatch(str(value)):
                 call.request_id = str(value)
             elif key == "traceparent" and _TRACEPARENT.fullmatch(str(value)):
@@ -152,6 +152,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             "incident": incident,
         }
         log.info("call", extra=line | {k: v for k, v in optional.items() if v})
+
+
+def _metadata(context: Any) -> Any:
+    return context.invocation_metadata() or ()
 
 
 def _trailers(call: Call) -> tuple[tuple[str, str], ...]:

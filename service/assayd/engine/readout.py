@@ -13,7 +13,7 @@ from assayd.types.rows import Pick
 
 
 def read_out(readout: Readout, outputs: Mapping[str, Array]) -> Floats | dict[str, Array]:
-    """Take what a chunk wants. outputs: by name [rows, *output]. Returns float64 [rows, T], or copies of the outputs."""
+    """Take what a chunk wants: float64 [rows, T], or copies of outputs. outputs: by name [rows, *output]."""
     if isinstance(readout, Whole):
         return {name: outputs[name].copy() for name in readout.outputs or outputs}
     return np.concatenate([_pick(pick, outputs[pick.output]) for pick in readout], axis=1)
@@ -29,9 +29,9 @@ def _pick(pick: Pick, output: Array) -> Floats:
 def scaled(values: Array, scale: str) -> Floats:
     """Apply a target's scale; float64 of the same shape.
 
-    log and logit want probabilities. They are taken no nearer to 0 than the smallest normal number of the output's dtype
-    and no nearer to 1 than half its resolution, so a saturated output stays finite. Raises ModelUnfit where a value
-    isn't a probability.
+    log and logit want probabilities. They are taken no nearer to 0 than the smallest normal number of the
+    output's dtype and no nearer to 1 than half its resolution, so a saturated output stays finite. Raises ModelUnfit
+    where a value isn't a probability.
     """
     p = values.astype(np.float64)
     if scale == "raw":

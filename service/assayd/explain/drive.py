@@ -10,7 +10,7 @@ import numpy as np
 
 from assayd.engine.backend import LoadedModel, Whole
 from assayd.engine.readout import read_out
-from assayd.errors import AssayError, InvalidRequest, ModelNotFinite, NotFinite
+from assayd.errors import ModelNotFinite, NotFinite, within
 from assayd.explain.offload import Offload
 from assayd.explain.outcome import InstanceExplained, Notice
 from assayd.explain.request import ExplainRequest
@@ -96,7 +96,7 @@ class InstanceDriver:
         x_scores, baseline_scores, rows = scores[0], scores[1:head], scores[head:]
         difference = None
         if batched and alone is not None:
-            difference = _alone_difference(alone.outputs(), picks, x_scores, signature)
+            difference = _alone_difference(alone.outputs(), picks, x_scores)
             if difference > _allowed(picks, signature):
                 raise RowsInteract(difference, head + plan.size)
         _check_finite(subject, x_scores, baseline_scores, rows)
@@ -118,10 +118,8 @@ class InstanceDriver:
 
     async def _begin(self, subject: Subject) -> tuple[Explanation, Plan]:
         explanation = self.request.method.explain(subject)
-        try:
+        with within(self.request.method_name):
             return explanation, await self.offload.plan(next, explanation)
-        except InvalidRequest as error:
-            raise error.under(self.request.method_name)
 
     async def _finish(
         self, explanation: Explanation, scores: Scores, model: LoadedModel, subject: Subject, picks: tuple[Pick, ...]
@@ -151,11 +149,9 @@ def _send(explanation: Explanation, scores: Scores) -> Plan | Attribution:
 
 def _targets_wait(targets: Sequence[TargetSpec], signature: Signature) -> bool:
     for n, target in enumerate(targets):
-        try:
+        with within(f"targets[{n}]"):
             if needs_scores(target, signature):
                 return True
-        except AssayError as error:
-            raise error.under(f"targets[{n}]")
     return False
 
 
@@ -164,10 +160,8 @@ def _resolve_all(
 ) -> tuple[tuple[Pick, ...], tuple[ResolvedTarget, ...]]:
     found = []
     for n, target in enumerate(targets):
-        try:
+        with within(f"targets[{n}]"):
             found.append(resolve(target, signature, at_x))
-        except AssayError as error:
-            raise error.under(f"targets[{n}]")
     return tuple(p for p, _ in found), tuple(r for _, r in found)
 
 
@@ -192,9 +186,7 @@ def _with_plain(plan: Plan, baselines: int) -> Plan:
     return Plan(head + plan.size, rows)
 
 
-def _alone_difference(
-    alone: Mapping[str, Array], picks: tuple[Pick, ...], in_batch: Floats, signature: Signature
-) -> float:
+def _alone_difference(alone: Mapping[str, Array], picks: tuple[Pick, ...], in_batch: Floats) -> float:
     """|f(x alone) - f(x in a batch)| as a share of max|f|."""
     by_itself = read_out(picks, alone)
     if not isinstance(by_itself, np.ndarray):

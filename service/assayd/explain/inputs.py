@@ -27,7 +27,7 @@ def check_inputs(inputs: Mapping[str, Array], signature: Signature) -> None:
     for name, x in inputs.items():
         if len(x) != len(inputs[first]):
             raise InvalidTensor(
-                f"{name!r} holds {len(x)} instances and {first!r} {len(inputs[first])}: every input needs the same number",
+                f"{name!r} holds {len(x)} instances and {first!r} {len(inputs[first])}: all inputs need the same",
                 field=f"inputs[{name}]",
             )
 
@@ -55,7 +55,7 @@ def _dtype_name(dtype: object) -> str:
 
 
 def explained_inputs(chosen: tuple[str, ...], signature: Signature) -> tuple[str, ...]:
-    """Inputs that are perturbed, in the model's order: those asked for, else every floating one, else a lone integer one.
+    """Inputs that are perturbed, in the model's order: those asked for, else all floating ones, or a lone integer one.
 
     Raises InvalidRequest naming `inputs_to_explain`, ModelUnfit where there is nothing to choose.
     """

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from assayd.errors import AssayError, InvalidRequest
+from assayd.errors import InvalidRequest, within
 from assayd.explain.request import ExplainRequest
 from assayd.features.align import align
 from assayd.features.baselines import baseline_of
@@ -57,10 +57,8 @@ def build_subject(request: ExplainRequest, explained: tuple[str, ...], position:
     segments: Segments | None = None
     if request.method.features is not None:
         names = {name: facts.feature_names for name, facts in request.spec.inputs.items() if facts.feature_names}
-        try:
+        with within(f"{method}.features"):
             segments = segments_of(request.method.features, chosen, spatial, channel, names, request.spec.groups)
-        except AssayError as error:
-            raise error.under(f"{method}.features")
     baselines = _baselines(request, chosen, spatial, channel, segments)
     return Subject(inputs, baselines, segments, spatial, channel)
 
@@ -77,11 +75,7 @@ def _baselines(
         asked = request.method.baseline.get(name)
         spec = asked or request.spec.inputs.get(name, InputFacts()).baseline or Constant(0.0)
         ids = None if segments is None else segments.ids[name]
-        try:
+        with within(f"{request.method_name}.baseline"):
             found[name] = baseline_of(spec, x, spatial[name], channel[name], ids)
-        except AssayError as error:
-            raise error.under(f"{request.method_name}.baseline")
-    try:
+    with within(request.method_name):
         return align(found)
-    except AssayError as error:
-        raise error.under(f"{request.method_name}.baseline")

@@ -75,31 +75,34 @@ def resolve(target: TargetSpec, signature: Signature, at_x: Mapping[str, Array] 
     element = target.element
     if element is None:
         element = AtIndex((0,) * len(shape)) if size == 1 else AtRank(1)
-    match element:
-        case Weighted(weights):
-            if weights.shape != shape:
-                raise InvalidTensor(
-                    f"weights of shape {list(weights.shape)} for output {output.name!r} of {list(shape)}",
-                    field="weights",
-                )
-            if not np.isfinite(weights).all():
-                raise InvalidTensor("weights must be finite", field="weights")
-            flat = weights.astype(np.float64).ravel()
-            digest = "sha256:" + sha256(np.ascontiguousarray(weights).tobytes()).hexdigest()
-            pick = Pick(output.name, None, flat, target.scale)
-            return pick, ResolvedTarget(output.name, (), "", 0, digest, target.scale)
-        case AtIndex(position):
-            flat_index, rank = _flat(position, shape, output.name), 0
-        case AtLabel(label):
-            flat_index, rank = _labelled(label, output, size), 0
-        case AtRank(rank):
-            if at_x is None:
-                raise AssertionError("a rank needs the scores at x")
-            flat_index = _ranked(rank, at_x[output.name])
+    if isinstance(element, Weighted):
+        return _weighted(element.weights, output.name, shape, target.scale)
+    rank = 0
+    if isinstance(element, AtIndex):
+        flat_index = _flat(element.position, shape, output.name)
+    elif isinstance(element, AtLabel):
+        flat_index = _labelled(element.label, output, size)
+    elif at_x is not None:
+        rank = element.rank
+        flat_index = _ranked(rank, at_x[output.name])
+    else:
+        raise AssertionError("a rank needs the scores at x")
     index = tuple(int(i) for i in np.unravel_index(flat_index, shape)) if shape else ()
     known = output.class_labels[flat_index] if len(output.class_labels) == size else ""
     pick = Pick(output.name, np.array([flat_index]), None, target.scale)
     return pick, ResolvedTarget(output.name, index, known, rank, "", target.scale)
+
+
+def _weighted(weights: Array, output: str, shape: tuple[int, ...], scale: str) -> tuple[Pick, ResolvedTarget]:
+    if weights.shape != shape:
+        raise InvalidTensor(
+            f"weights of shape {list(weights.shape)} for output {output!r} of {list(shape)}", field="weights"
+        )
+    if not np.issubdtype(weights.dtype, np.floating) or not np.isfinite(weights).all():
+        raise InvalidTensor("weights must be finite floating-point numbers", field="weights")
+    digest = "sha256:" + sha256(np.ascontiguousarray(weights).tobytes()).hexdigest()
+    pick = Pick(output, None, weights.astype(np.float64).ravel(), scale)
+    return pick, ResolvedTarget(output, (), "", 0, digest, scale)
 
 
 def _flat(position: tuple[int, ...], shape: tuple[int, ...], name: str) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from assayd.errors import InvalidRequest
+from assayd.errors import InvalidRequest, within
 from assayd.types.arrays import Array
 from assayd.types.request import Group, Groups, Member
 from assayd.types.subject import Segments
@@ -41,10 +41,8 @@ def groups(
         if not group.members:
             raise InvalidRequest(f"group {group.name!r} has no members", field=field)
         for position, member in enumerate(group.members):
-            try:
+            with within(f"{field}.members[{position}]"):
                 name, element = _place(member, inputs, index)
-            except InvalidRequest as error:
-                raise error.under(f"{field}.members[{position}]") from None
             taken = int(flat[name][element])
             if taken >= 0:
                 raise InvalidRequest(

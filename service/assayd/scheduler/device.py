@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from assayd.engine.backend import Backend, Batch, Chunk, ChunkResult, LoadedModel, Prepared
@@ -207,10 +207,8 @@ class DeviceScheduler:
                     return prepared
                 continue
             timeout = None if taken is None else max(0.0, taken.until - time.monotonic())
-            try:
+            with suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), timeout)
-            except TimeoutError:
-                pass
 
     async def _prepared(self, slices: list[_Slice]) -> tuple[list[_Slice], Prepared] | None:
         """Make a batch's tensors; where that fails, fail its works one by one and return None."""

@@ -1,7 +1,7 @@
 """Who goes next: a pure decision over what waits. No device, no clock, no thread.
 
-Device time is shared first among callers, by their weights, then among one caller's models, then among its jobs. Each of
-them carries the device time it was granted; the one with the least goes first (start-time fair queueing). A batch is
+Device time is shared first among callers, by their weights, then among one caller's models, then among its jobs. Each
+of them carries the device time it was granted; the one with the least goes first (start-time fair queueing). A batch is
 filled with rows of every caller and job that wait for the same model and shapes, again least first, so that small jobs
 are not behind large ones and all of them share batches.
 """
@@ -55,7 +55,7 @@ class State:
 
 @dataclass(frozen=True)
 class Limits:
-    """gather_s: how long a batch that isn't full waits for jobs that are being planned. full_only: take full batches."""
+    """gather_s: longest wait of a batch that isn't full for jobs being planned. full_only: take full batches."""
 
     gather_s: float
     full_only: bool = False

@@ -16,7 +16,7 @@ PREFIX = "sha256:"
 
 
 def digest_of(data: bytes) -> str:
-    """ "sha256:" and the hex digest of `data`."""
+    """The SHA-256 of `data`, with its prefix."""
     return PREFIX + hashlib.sha256(data).hexdigest()
 
 

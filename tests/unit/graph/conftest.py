@@ -1,19 +1,13 @@
-"""Make tests/models importable as `models`, and the comparison that most tests here end with."""
+"""The comparison that most tests of this room end with."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-TESTS = str(Path(__file__).parents[2])
-if TESTS not in sys.path:
-    sys.path.insert(0, TESTS)
-
-from models.run import feeds, session  # noqa: E402
+from tests.models.run import feeds, session
 
 
 @pytest.fixture

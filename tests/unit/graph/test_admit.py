@@ -5,7 +5,7 @@ import zipfile
 import numpy as np
 import onnx
 import pytest
-from models import zoo
+from tests.models import zoo
 from onnx import AttributeProto, ModelProto, SparseTensorProto, TensorProto, helper, numpy_helper
 
 from assayd.errors import InvalidModel

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from models import light
-from models.run import session
+from tests.models import light
+from tests.models.run import session
 
 from assayd.graph.programs import programs_of
 

@@ -3,8 +3,8 @@
 import numpy as np
 import onnx
 import pytest
-from models import zoo
-from models.zoo import FLOAT, Builder
+from tests.models import zoo
+from tests.models.zoo import FLOAT, Builder
 from onnx import TensorProto, helper, numpy_helper
 
 from assayd.graph.programs import programs_of

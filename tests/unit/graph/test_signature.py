@@ -1,8 +1,8 @@
 import numpy as np
 import onnx
 import pytest
-from models import zoo
-from models.zoo import FLOAT, Builder
+from tests.models import zoo
+from tests.models.zoo import FLOAT, Builder
 from onnx import TensorProto, helper
 
 from assayd.graph.places import Place, batch_symbol, candidates

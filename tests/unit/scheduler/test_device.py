@@ -138,7 +138,10 @@ async def test_a_cancelled_caller_leaves_its_batch_mates_alone(scheduler, backen
     backend.gate.clear()
     hold = asyncio.create_task(score(scheduler, work([0])))
     await asyncio.sleep(0.05)
-    stays, leaves = asyncio.create_task(score(scheduler, work([1]))), asyncio.create_task(score(scheduler, work([2] * 50)))
+    stays, leaves = (
+        asyncio.create_task(score(scheduler, work([1]))),
+        asyncio.create_task(score(scheduler, work([2] * 50))),
+    )
     await asyncio.sleep(0.05)
     leaves.cancel()
     await asyncio.sleep(0)

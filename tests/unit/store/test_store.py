@@ -4,7 +4,15 @@ import json
 import numpy as np
 import pytest
 
-from assayd.errors import DataLoss, DigestMismatch, InvalidRequest, ModelNotFound, StoreFull, TensorNotFound, VersionTaken
+from assayd.errors import (
+    DataLoss,
+    DigestMismatch,
+    InvalidRequest,
+    ModelNotFound,
+    StoreFull,
+    TensorNotFound,
+    VersionTaken,
+)
 from assayd.store.blobs import Blobs, Draft, digest_of, normal_digest
 from assayd.store.names import ModelRef, parse_ref
 from assayd.store.store import Store
@@ -94,9 +102,10 @@ def test_a_full_disk_is_said_in_words(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path))
 
     monkeypatch.setattr("os.fsync", full)
-    with Draft(tmp_path) as draft, pytest.raises(StoreFull) as said:
+    with Draft(tmp_path) as draft:
         draft.write(b"x")
-        draft.commit()
+        with pytest.raises(StoreFull) as said:
+            draft.commit()
     assert "no space" in said.value.message
     assert str(tmp_path) not in said.value.message
     assert said.value.retry_after_s

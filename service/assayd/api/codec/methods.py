@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -48,34 +48,24 @@ def _parameters(message: Message, path: str, fetch: Fetch) -> Mapping[str, Any]:
 
 
 def _value(message: Message, field: FieldDescriptor, path: str, fetch: Fetch) -> Any:
+    """A field's value for the method's parameter of the same name, or None where it isn't set."""
     value = getattr(message, field.name)
-    kind = field.message_type.name if field.message_type is not None else ""
     # Whether a field repeats is read off its value: descriptors name it differently from one protobuf to the next.
     repeated = not isinstance(value, Message | bytes | str | bool | int | float)
-    if kind and repeated:
-        if not value:
-            return None
-        match kind:
-            case "AxisSizes":
-                return per_input(value, path, lambda entry, _: tuple(int(n) for n in entry.sizes))
-            case "Baseline":
-                return per_input(value, path, lambda entry, at: decode_baseline(entry, at, fetch))
-            case "InputDouble":
-                return per_input(value, path, lambda entry, _: float(entry.value))
-            case "InputTensor":
-                return per_input(value, path, lambda entry, at: decode_tensor(entry.tensor, f"{at}.tensor", fetch))
-    elif kind:
-        if not message.HasField(field.name):
-            return None
-        match kind:
-            case "Features":
-                return decode_features(value, path, fetch)
-            case "Tensor":
-                return decode_tensor(value, path, fetch)
-    elif repeated:
-        return tuple(value) or None
-    elif field.enum_type is not None:
+    if repeated and not value:
+        return None
+    if field.has_presence and not message.HasField(field.name):
+        return None
+    if field.enum_type is not None:
         return word(field.enum_type, value)
-    else:
-        return None if field.has_presence and not message.HasField(field.name) else value
-    raise NotImplementedError(f"no rule for {field.full_name} of type {kind}")
+    if field.message_type is None:
+        return tuple(value) if repeated else value
+    return (_REPEATED if repeated else _SINGLE)[field.message_type.name](value, path, fetch)
+
+
+_REPEATED: Mapping[str, Callable[[Any, str, Fetch], Any]] = {
+    "AxisSizes": lambda entries, path, _: per_input(entries, path, lambda e, _: tuple(int(n) for n in e.sizes)),
+    "Baseline": lambda entries, path, fetch: per_input(entries, path, lambda e, at: decode_baseline(e, at, fetch)),
+}
+_SINGLE: Mapping[str, Callable[[Any, str, Fetch], Any]] = {"Features": decode_features, "Tensor": decode_tensor}
+"""By message type: what a parameter of that type becomes, given (value, path, fetch)."""

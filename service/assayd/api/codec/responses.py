@@ -31,30 +31,13 @@ def encode_instance(
         message.status.CopyFrom(to_status(result.error))
         return message
     message.status.code = 0
-    a, dtype = result.attribution, result.dtype
     message.targets.extend(_target(t) for t in result.targets)
-    message.scores.CopyFrom(encode_tensor(result.x_scores.astype(dtype)))
+    message.scores.CopyFrom(encode_tensor(result.x_scores.astype(result.dtype)))
     if len(result.baseline_scores):
-        message.baseline_scores.CopyFrom(encode_tensor(result.baseline_scores.T.astype(dtype)))
-    if a.values is not None:
-        message.feature_values.CopyFrom(encode_tensor(a.values.astype(dtype)))
-    if a.errors is not None:
-        message.feature_errors.CopyFrom(encode_tensor(a.errors.astype(dtype)))
+        message.baseline_scores.CopyFrom(encode_tensor(result.baseline_scores.T.astype(result.dtype)))
     if result.segments is not None:
         message.features.extend(_features(result.segments, shapes))
-    for w in a.windows:
-        message.windows.add(
-            input=w.input, first_feature=w.first_feature, grid=w.grid, axes=w.axes, window=w.window, stride=w.stride
-        )
-    if element_maps:
-        for name, values in a.maps.items():
-            message.maps[name].CopyFrom(encode_tensor(values.astype(dtype)))
-        for name, values in a.map_errors.items():
-            message.map_errors[name].CopyFrom(encode_tensor(values.astype(dtype)))
-    if a.row_scores is not None:
-        message.rows.scores.CopyFrom(encode_tensor(a.row_scores.astype(dtype)))
-        if a.keep is not None:
-            message.rows.keep.CopyFrom(encode_tensor(a.keep))
+    _write_attribution(message, result, element_maps)
     if result.alone_difference is not None:
         message.diagnostics.alone_difference = result.alone_difference
     message.diagnostics.rows_asked = result.rows_asked
@@ -62,6 +45,26 @@ def encode_instance(
     message.warnings.extend(_warning(n) for n in result.notices)
     message.completion = explain_pb2.COMPLETION_FULL
     return message
+
+
+def _write_attribution(message: explain_pb2.InstanceResult, result: InstanceExplained, element_maps: bool) -> None:
+    a, dtype = result.attribution, result.dtype
+    for tensor, values in (
+        (message.feature_values, a.values),
+        (message.feature_errors, a.errors),
+        (message.rows.scores, a.row_scores),
+    ):
+        if values is not None:
+            tensor.CopyFrom(encode_tensor(values.astype(dtype)))
+    if a.keep is not None:
+        message.rows.keep.CopyFrom(encode_tensor(a.keep))
+    for w in a.windows:
+        message.windows.add(
+            input=w.input, first_feature=w.first_feature, grid=w.grid, axes=w.axes, window=w.window, stride=w.stride
+        )
+    for maps, found in ((message.maps, a.maps), (message.map_errors, a.map_errors)):
+        for name, values in found.items() if element_maps else ():
+            maps[name].CopyFrom(encode_tensor(values.astype(dtype)))
 
 
 def encode_explained(

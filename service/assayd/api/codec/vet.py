@@ -1,7 +1,7 @@
 """One look at every field of a request: nothing that is set may be ignored in silence.
 
-Fields that this version doesn't know, enum values it doesn't know, and parts of the contract that it doesn't serve yet are
-refused by name.
+Fields and enum values that this version doesn't know, and parts of the contract that it doesn't serve yet, are refused
+by name.
 """
 
 from __future__ import annotations
