@@ -86,10 +86,10 @@ class InProcessBackend:
         for s in chain(programs.signature.inputs, programs.signature.outputs):
             if s.dtype is None:
                 raise ModelUnfit(f"{s.name!r} is bfloat16, which this server can't run")
-        plain = self._session(programs.plain)
+        plain = self._session(programs.plain, programs)
         opened = None
         if programs.opened is not None:
-            opened = plain if programs.opened is programs.plain else self._session(programs.opened)
+            opened = plain if programs.opened is programs.plain else self._session(programs.opened, programs)
         loaded = LoadedModel(
             digest, programs.signature, Batching(False, programs.reason, 1), plain.provider, len(data), 0.0
         )
@@ -102,9 +102,10 @@ class InProcessBackend:
             self._residents[digest] = resident
         return resident.loaded
 
-    def _session(self, program: bytes) -> Session:
+    def _session(self, program: bytes, programs: Programs) -> Session:
         self.sessions_built += 1
-        return Session(program, self._options)
+        free_shapes = any(None in (s.shape or (None,)) for s in programs.signature.inputs)
+        return Session(program, self._options, free_shapes=free_shapes)
 
     def _settle(self, resident: _Resident, probes: Iterable[Probe]) -> None:
         """Run the proof and keep what it decides; the session that is no longer needed goes."""
@@ -133,7 +134,7 @@ class InProcessBackend:
         resident = self._residents[digest]
         signature = resident.programs.signature
         if resident.one is None:
-            resident.one = Program(self._session(resident.programs.plain), signature, batched=False)
+            resident.one = Program(self._session(resident.programs.plain, resident.programs), signature, batched=False)
         resident.loaded = replace(
             resident.loaded, signature=signature, batching=Batching(False, reason, 1), open_question=False
         )

@@ -30,12 +30,17 @@ class SessionOptions:
 class Session:
     """One loaded program. `run` is called by one thread at a time."""
 
-    def __init__(self, program: bytes, options: SessionOptions) -> None:
-        """Raises InvalidModel where onnxruntime refuses the model, ModelFailed where the provider isn't to be had."""
+    def __init__(self, program: bytes, options: SessionOptions, *, free_shapes: bool) -> None:
+        """Load. free_shapes: instances come in many shapes.
+
+        Raises InvalidModel where onnxruntime refuses the model, ModelFailed where the provider isn't to be had.
+        """
         settings = ort.SessionOptions()
         settings.intra_op_num_threads = options.threads
         settings.inter_op_num_threads = 1
         settings.log_severity_level = 4
+        # A memory pattern is kept for every shape ever seen.
+        settings.enable_mem_pattern = not free_shapes
         settings.add_session_config_entry(
             "optimization.constant_folding_max_output_size_in_bytes", _FOLDED_CONSTANT_BYTES
         )

@@ -5,12 +5,12 @@ import zipfile
 import numpy as np
 import onnx
 import pytest
-from tests.models import zoo
 from onnx import AttributeProto, ModelProto, SparseTensorProto, TensorProto, helper, numpy_helper
 
 from assayd.errors import InvalidModel
 from assayd.graph.admit import MAX_DEPTH, admit
 from assayd.graph.functions import inlined_size
+from tests.models import zoo
 
 
 def refusal(model) -> str:

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-from tests.models import light
-from tests.models.run import session
 
 from assayd.graph.programs import programs_of
+from tests.models import light
+from tests.models.run import session
 
 
 @pytest.mark.parametrize("name", light.NAMES)

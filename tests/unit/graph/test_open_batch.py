@@ -3,11 +3,11 @@
 import numpy as np
 import onnx
 import pytest
-from tests.models import zoo
-from tests.models.zoo import FLOAT, Builder
 from onnx import TensorProto, helper, numpy_helper
 
 from assayd.graph.programs import programs_of
+from tests.models import zoo
+from tests.models.zoo import FLOAT, Builder
 
 
 def scaled() -> bytes:

@@ -1,12 +1,12 @@
 import numpy as np
 import onnx
 import pytest
-from tests.models import zoo
-from tests.models.zoo import FLOAT, Builder
 from onnx import TensorProto, helper
 
 from assayd.graph.places import Place, batch_symbol, candidates
 from assayd.graph.programs import programs_of
+from tests.models import zoo
+from tests.models.zoo import FLOAT, Builder
 
 
 def of(data: bytes):

@@ -1,0 +1,124 @@
+"""The one file that knows onnxruntime: what it says, what it hides, what it really got."""
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+
+from assayd.engine import onnxruntime_session
+from assayd.engine.onnxruntime_session import Session, SessionOptions, available_provider, said
+from assayd.errors import InvalidModel, ModelFailed, OutOfMemory
+from tests.models import zoo
+
+CPU = SessionOptions(threads=1, provider="cpu")
+
+
+class Given:
+    """In place of an InferenceSession."""
+
+    def __init__(self, providers=("CPUExecutionProvider",), error=None, results=()):
+        self.providers, self.error, self.results = list(providers), error, list(results)
+
+    def disable_fallback(self):
+        pass
+
+    def get_providers(self):
+        return self.providers
+
+    def get_outputs(self):
+        return [type("Output", (), {"name": f"y{n}"}) for n in range(len(self.results))]
+
+    def run(self, names, feeds):
+        if self.error:
+            raise self.error
+        return self.results
+
+
+@pytest.fixture
+def given(monkeypatch):
+    def put(**kind):
+        monkeypatch.setattr(ort, "InferenceSession", lambda *_, **__: Given(**kind))
+        monkeypatch.setattr(ort, "preload_dlls", lambda: None, raising=False)
+
+    return put
+
+
+def test_every_output_by_its_name():
+    session = Session(zoo.two_by_two(), CPU)
+    got = session.run({"a": np.ones((2, 4), np.float32), "b": np.ones((2, 6), np.float32)})
+    assert {name: value.shape for name, value in got.items()} == {"logits": (2, 3), "total": (2, 1)}
+    assert session.provider == "CPUExecutionProvider"
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("Load /home/me/work/model.onnx:12 failed", "Load failed"),
+        ("[x] /onnxruntime_src/onnxruntime/core/graph/model.cc:182 onnxruntime::Model::Model() bad", "[x] onnxruntime::Model::Model() bad"),
+        ("fine as it is, 3/4 of it", "fine as it is, 3/4 of it"),
+        ("first line\n/etc/passwd and more", "first line"),
+        ("x" * 1000, "x" * 400),
+    ],
+)  # fmt: skip
+def test_messages_lose_paths_and_length(text, left):
+    assert said(RuntimeError(text)) == left
+
+
+@pytest.mark.parametrize("data", [b"", b"not a model", zoo.mlp()[:100]])
+def test_bytes_that_do_not_load_are_an_invalid_model(data):
+    with pytest.raises(InvalidModel, match="onnxruntime can't load the model") as got:
+        Session(data, CPU)
+    assert got.value.field == "chunk"
+    assert ".cc" not in got.value.message
+
+
+def test_inputs_that_do_not_fit_are_a_failed_run_with_a_message():
+    session = Session(zoo.mlp(), CPU)
+    with pytest.raises(ModelFailed, match="onnxruntime failed to run the model"):
+        session.run({"x": np.ones((1, 5), np.float32)})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "BFCArena::AllocateRawInternal Failed to allocate memory for requested buffer of size 1",
+        "CUDNN_STATUS_ALLOC_FAILED",
+        "CUDA failure 2: out of memory",
+    ],
+)
+def test_a_device_without_room_is_told_apart(given, text):
+    given(error=RuntimeError(text))
+    with pytest.raises(OutOfMemory) as got:
+        Session(b"", CPU).run({})
+    assert text not in got.value.message
+
+
+def test_sequences_cannot_be_scored(given):
+    given(results=[[{"cat": 1.0}]])
+    with pytest.raises(ModelFailed, match="'y0' isn't a tensor"):
+        Session(b"", CPU).run({})
+
+
+def test_the_provider_is_the_one_the_session_got(given):
+    given(providers=["SomeExecutionProvider", "CPUExecutionProvider"])
+    assert Session(b"", CPU).provider == "SomeExecutionProvider"
+
+
+def test_cuda_that_silently_became_cpu_is_refused(given):
+    given(providers=["CPUExecutionProvider"])
+    with pytest.raises(ModelFailed, match="CUDA was asked for, and onnxruntime gave CPUExecutionProvider"):
+        Session(b"", SessionOptions(provider="cuda"))
+
+
+@pytest.mark.parametrize(
+    ("listed", "devices", "taken"),
+    [
+        (["CUDAExecutionProvider", "CPUExecutionProvider"], 1, "cuda"),
+        (["CUDAExecutionProvider", "CPUExecutionProvider"], 0, "cpu"),
+        (["CPUExecutionProvider"], 1, "cpu"),
+    ],
+)
+def test_auto_takes_cuda_only_where_there_is_a_device(monkeypatch, listed, devices, taken):
+    monkeypatch.setattr(ort, "get_available_providers", lambda: listed)
+    monkeypatch.setattr(onnxruntime_session, "_cuda_devices", lambda: devices)
+    assert available_provider("auto") == taken
+    assert [available_provider(asked) for asked in ("cpu", "cuda")] == ["cpu", "cuda"]
