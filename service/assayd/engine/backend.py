@@ -91,8 +91,8 @@ class Backend(Protocol):
     def prove(self, digest: str, subject: Subject) -> LoadedModel:
         """Try the proof again with a caller's instance and baseline as probes."""
 
-    def demote(self, digest: str, reason: str) -> LoadedModel:
-        """Run a model row by row from now on."""
+    def demote(self, digest: str, data: bytes, reason: str) -> LoadedModel:
+        """Run a model row by row from now on. data: its file again, which a backend needn't keep."""
 
     def unload(self, digest: str) -> None:
         """Forget a model and free its memory."""

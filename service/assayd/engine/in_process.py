@@ -31,14 +31,15 @@ _SPARE_SHAPES = 8
 
 @dataclass(eq=False)
 class _Resident:
-    """A model in memory.
+    """A model in memory; its file's bytes aren't kept.
 
+    from_file: the signature as the file has it.
     one: runs it row by row, as the file has it; None while only the opened program is needed. several: runs it in
     batches; None until proven, kept after a demotion for the rows that were planned before.
     """
 
     loaded: LoadedModel
-    programs: Programs
+    from_file: Signature
     most_rows: int
     one: Program | None
     opened: Session | None
@@ -95,7 +96,7 @@ class InProcessBackend:
         )
         one = Program(plain, programs.signature, batched=False)
         most_rows = self._batch_rows or _default_rows(programs.signature)
-        resident = _Resident(loaded, programs, most_rows, one, opened)
+        resident = _Resident(loaded, programs.signature, most_rows, one, opened)
         self._settle(resident, blind_probes(programs.signature))
         resident.loaded = replace(resident.loaded, load_seconds=time.monotonic() - begun)
         with self._lock:
@@ -117,7 +118,7 @@ class InProcessBackend:
             signature, batching = proof.signature, Batching(True, "", resident.most_rows)
             resident.several, resident.one = Program(resident.opened, signature, batched=True), None
         else:
-            signature, batching = resident.programs.signature, Batching(False, proof.reason, 1)
+            signature, batching = resident.from_file, Batching(False, proof.reason, 1)
         if not open_question:
             resident.opened = None
         resident.loaded = replace(resident.loaded, signature=signature, batching=batching, open_question=open_question)
@@ -129,12 +130,13 @@ class InProcessBackend:
             self._settle(resident, probes_from(subject))
         return resident.loaded
 
-    def demote(self, digest: str, reason: str) -> LoadedModel:
+    def demote(self, digest: str, data: bytes, reason: str) -> LoadedModel:
         """Run the model row by row from now on, as the file has it."""
         resident = self._residents[digest]
-        signature = resident.programs.signature
+        signature = resident.from_file
         if resident.one is None:
-            resident.one = Program(self._session(resident.programs.plain, resident.programs), signature, batched=False)
+            programs = programs_of(data)
+            resident.one = Program(self._session(programs.plain, programs), signature, batched=False)
         resident.loaded = replace(
             resident.loaded, signature=signature, batching=Batching(False, reason, 1), open_question=False
         )

@@ -71,11 +71,13 @@ class LoadedModels:
                 model.loaded = await self._off_loop(self._backend.prove, model.loaded.digest, subject)
                 self._show()
 
-    async def demote(self, model: InUse, reason: str) -> None:
+    async def demote(self, tenant: str, model: InUse, reason: str) -> None:
         """Run a model row by row from now on."""
         async with self._loading[model.loaded.digest]:
             if model.loaded.batching.batched:
-                model.loaded = await self._off_loop(self._backend.demote, model.loaded.digest, reason)
+                digest = model.loaded.digest
+                data = await self._off_loop(self._store.model_bytes, tenant, digest)
+                model.loaded = await self._off_loop(self._backend.demote, digest, data, reason)
                 self._show()
 
     def providers(self) -> list[str]:

@@ -101,7 +101,7 @@ class Explainer:
                 return await driver.run(subject, model.loaded, position)
             except RowsInteract as found:
                 log.warning("model demoted", extra={"model": model.loaded.digest, "why": found.reason})
-                await self._models.demote(model, found.reason)
+                await self._models.demote(request.model.tenant, model, found.reason)
                 driver.tally.again(found.rows)
                 return await driver.run(subject, model.loaded, position)
         except AssayError as error:

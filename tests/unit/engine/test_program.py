@@ -105,7 +105,7 @@ def test_an_output_without_a_batch_axis_is_one_row_of_a_model_that_runs_row_by_r
 def test_an_output_that_does_not_follow_the_rows_is_refused(shape):
     p = program(lambda x: np.zeros(shape, np.float32), [tensor("x", (3,))], tensor("y", (3,)))
     buffers = p.buffers({"x": (3,)}, 4)
-    with pytest.raises(ModelFailed, match="'y' has shape .* for 4 rows"):
+    with pytest.raises(ModelFailed, match=r"'y' has shape .* for 4 rows"):
         p.run(buffers, 4)
 
 

@@ -59,7 +59,9 @@ def test_saturated_probabilities_stay_finite_by_the_resolution_of_the_output(dty
     edges, kind = np.array([0, 1], dtype), np.finfo(dtype)
     tiny, near = float(kind.tiny), 1 - float(kind.eps) / 2
     np.testing.assert_array_equal(scaled(edges, "log"), [np.log(tiny), 0])
-    np.testing.assert_array_equal(scaled(edges, "logit"), [np.log(tiny), np.log(near) - np.log1p(-near)])
+    np.testing.assert_array_equal(
+        scaled(edges, "logit"), [np.log(tiny) - np.log1p(-tiny), np.log(near) - np.log1p(-near)]
+    )
     assert np.isfinite(scaled(np.array([0, 1]), "logit")).all()
 
 

@@ -1,0 +1,217 @@
+"""Models in this process: loaded, proven, demoted, run."""
+
+import gc
+import weakref
+
+import numpy as np
+import pytest
+
+from assayd.engine import in_process
+from assayd.engine.backend import Batch, Chunk, Whole
+from assayd.engine.in_process import InProcessBackend
+from assayd.engine.onnxruntime_session import Session, SessionOptions
+from assayd.errors import InvalidModel, ModelUnfit
+from assayd.types.rows import Pick, PlainRows, SampleRows
+from assayd.types.subject import Subject
+from tests.models import zoo
+from tests.models.run import session
+from tests.unit.engine.test_proof import saturated
+
+PICKS = (Pick("y", np.array([0])),)
+
+
+@pytest.fixture
+def backend():
+    made = InProcessBackend(SessionOptions(threads=1), None)
+    yield made
+    made.close()
+
+
+def rows_of(shape=(6,), rows=5, seed=0, scale=1.0):
+    return (np.random.default_rng(seed).standard_normal((rows, *shape)) * scale).astype(np.float32)
+
+
+def chunk(x, readout=PICKS, name="x", **others):
+    subject = Subject({name: x[0], **{other: v[0] for other, v in others.items()}}, {})
+    return Chunk(subject, [SampleRows({name: x, **others})], readout, len(x))
+
+
+def scores(backend, x, *, batched=True, digest="m"):
+    if batched:
+        (got,) = backend.run(backend.prepare(Batch(digest, True, (chunk(x),))))
+        return got[:, 0]
+    each = (backend.run(backend.prepare(Batch(digest, False, (chunk(x[n : n + 1]),)))) for n in range(len(x)))
+    return np.array([got[0, 0] for (got,) in each])
+
+
+def plain_scores(data, x):
+    run = session(data)
+    return np.array([run.run(["y"], {"x": row[None]})[0][0, 0] for row in x])
+
+
+def test_a_proven_model_runs_in_batches_from_one_session_where_its_axis_was_free(backend):
+    data = zoo.linear()
+    loaded = backend.load("m", data)
+    assert (loaded.batching.batched, loaded.batching.reason, loaded.batching.max_rows) == (True, "", 32)
+    assert (loaded.size_bytes, loaded.provider, loaded.open_question) == (len(data), "CPUExecutionProvider", False)
+    assert loaded.load_seconds > 0
+    assert backend.sessions_built == 1
+    x = rows_of()
+    np.testing.assert_allclose(scores(backend, x), plain_scores(data, x), rtol=0, atol=1e-6)
+
+
+def test_an_opened_model_needs_a_second_session_and_the_first_goes_when_it_is_proven(backend, monkeypatch):
+    made = []
+
+    class Watched(Session):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            made.append(weakref.ref(self))
+
+    monkeypatch.setattr(in_process, "Session", Watched)
+    data = zoo.cnn(batch=1)
+    assert backend.load("m", data).batching.batched
+    assert backend.sessions_built == 2
+    gc.collect()
+    assert [ref() is None for ref in made] == [True, False]
+    x = rows_of((3, 8, 8))
+    np.testing.assert_allclose(scores(backend, x), plain_scores(data, x), rtol=0, atol=1e-6)
+
+
+def test_a_model_whose_rows_interact_keeps_the_file_as_it_came(backend):
+    data = zoo.batch_mean()
+    loaded = backend.load("m", data)
+    assert not loaded.batching.batched
+    assert loaded.batching.max_rows == 1
+    assert "rows interact" in loaded.batching.reason
+    assert not loaded.open_question
+    x = rows_of()
+    np.testing.assert_array_equal(scores(backend, x, batched=False), plain_scores(data, x))
+
+
+def test_a_question_left_open_is_settled_by_a_callers_instance(backend):
+    loaded = backend.load("m", saturated(batch=1))
+    assert (loaded.batching.batched, loaded.batching.reason, loaded.open_question) == (False, "proof inconclusive", True)
+    assert backend.sessions_built == 2
+    nothing_new = backend.prove("m", Subject({"x": np.zeros(6, np.float32)}, {"x": np.zeros((1, 6), np.float32)}))
+    assert nothing_new.open_question
+    weights = np.random.default_rng(0).standard_normal((6, 3)) / np.sqrt(6)
+    x = (np.linalg.pinv(weights.T) @ [-4e6, 0, 4e6]).astype(np.float32)
+    settled = backend.prove("m", Subject({"x": x}, {"x": np.zeros((1, 6), np.float32)}))
+    assert (settled.batching.batched, settled.open_question) == (True, False)
+    assert backend.sessions_built == 2
+    assert backend.prove("m", Subject({"x": x}, {})) is settled
+
+
+def test_a_demoted_model_runs_row_by_row_and_rows_planned_before_still_run(backend):
+    data = zoo.cnn(batch=1)
+    backend.load("m", data)
+    x = rows_of((3, 8, 8))
+    planned = backend.prepare(Batch("m", True, (chunk(x),)))
+    demoted = backend.demote("m", "because")
+    assert (demoted.batching.batched, demoted.batching.reason, demoted.batching.max_rows) == (False, "because", 1)
+    assert backend.sessions_built == 3
+    assert backend.demote("m", "again").batching.reason == "again"
+    assert backend.sessions_built == 3
+    (stale,) = backend.run(planned)
+    (late,) = backend.run(backend.prepare(Batch("m", True, (chunk(x),))))
+    np.testing.assert_array_equal(stale, late)
+    np.testing.assert_array_equal(scores(backend, x, batched=False), plain_scores(data, x))
+    np.testing.assert_allclose(stale[:, 0], plain_scores(data, x), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("make", [zoo.batch_mean, zoo.cnn])
+def test_a_file_with_a_fixed_batch_runs_copies_of_one_row(backend, make):
+    """With a batch of four equal rows the batch's mean is the row itself."""
+    data = make(batch=4)
+    loaded = backend.load("m", data)
+    x = rows_of((6,) if make is zoo.batch_mean else (3, 8, 8), rows=3)
+    run = session(data)
+    want = [run.run(["y"], {"x": np.repeat(row[None], 4, 0)})[0][0, 0] for row in x]
+    assert loaded.batching.batched == (make is zoo.cnn)
+    np.testing.assert_allclose(scores(backend, x, batched=loaded.batching.batched), want, rtol=0, atol=1e-6)
+
+
+def test_chunks_of_several_callers_share_a_batch_and_each_gets_its_own(backend):
+    data = zoo.two_by_two()
+    backend.load("m", data)
+    a, b = rows_of((4,), 5), rows_of((6,), 5, seed=1)
+    parts = [
+        chunk(a[:2], (Pick("logits", np.array([2, 0])),), "a", b=b[:2]),
+        chunk(a[2:3], Whole(("total",)), "a", b=b[2:3]),
+        chunk(a[3:], (Pick("total", None, np.array([2.0])),), "a", b=b[3:]),
+    ]
+    first, second, third = backend.run(backend.prepare(Batch("m", True, tuple(parts))))
+    logits, total = session(data).run(["logits", "total"], {"a": a, "b": b})
+    np.testing.assert_allclose(first, logits[:2][:, [2, 0]], atol=1e-6)
+    np.testing.assert_allclose(second["total"], total[2:3], atol=1e-6)
+    np.testing.assert_allclose(third, 2 * total[3:], atol=1e-6)
+
+
+def test_one_batch_runs_while_the_next_is_prepared_and_buffers_come_back(backend):
+    backend.load("m", zoo.linear())
+    x = rows_of(rows=6)
+    first = backend.prepare(Batch("m", True, (chunk(x[:3]),)))
+    second = backend.prepare(Batch("m", True, (chunk(x[3:]),)))
+    assert first.buffers is not second.buffers
+    together = scores(backend, x)
+    np.testing.assert_allclose(np.concatenate([*backend.run(first), *backend.run(second)])[:, 0], together, atol=1e-6)
+    third = backend.prepare(Batch("m", True, (chunk(x[:1]),)))
+    assert third.buffers in (first.buffers, second.buffers)
+
+
+def test_buffers_of_many_shapes_are_not_kept_for_ever(backend):
+    backend.load("m", zoo.tokens(length="L"))
+    for length in range(1, 40):
+        ids = np.ones((2, length), np.int64)
+        backend.run(backend.prepare(Batch("m", True, (chunk(ids, name="ids"),))))
+    assert len(backend._residents["m"].spare) <= 9
+
+
+def test_rows_refer_to_their_own_subject(backend):
+    data = zoo.linear()
+    backend.load("m", data)
+    x = rows_of(rows=4)
+    subjects = [Subject({"x": row}, {"x": -row[None]}) for row in x]
+    chunks = tuple(Chunk(s, [PlainRows(np.array([-1, 0], np.int32))], PICKS, 2) for s in subjects)
+    got = np.concatenate(backend.run(backend.prepare(Batch("m", True, chunks))))[:, 0]
+    want = plain_scores(data, np.stack([v for row in x for v in (row, -row)]))
+    np.testing.assert_allclose(got, want, atol=1e-6)
+
+
+def test_the_batch_size_is_the_callers_or_goes_by_the_size_of_a_row():
+    small = InProcessBackend(SessionOptions(threads=1), None)
+    assert small.load("m", zoo.linear(6)).batching.max_rows == 32
+    assert small.load("n", zoo.linear(20_000)).batching.max_rows == 16
+    own = InProcessBackend(SessionOptions(threads=1), 5)
+    assert own.load("m", zoo.linear(6)).batching.max_rows == 5
+    assert (small.max_batch_rows, own.max_batch_rows) == (32, 5)
+
+
+def test_an_unloaded_model_is_gone_but_batches_already_prepared_run(backend):
+    backend.load("m", zoo.linear())
+    prepared = backend.prepare(Batch("m", True, (chunk(rows_of()),)))
+    backend.unload("m")
+    assert len(backend.run(prepared)[0]) == 5
+    with pytest.raises(KeyError):
+        backend.prepare(Batch("m", True, (chunk(rows_of()),)))
+    backend.unload("m")
+
+
+def test_a_load_that_fails_leaves_nothing(backend):
+    with pytest.raises(InvalidModel):
+        backend.load("m", b"no model")
+    assert not backend._residents
+
+
+def test_bfloat16_is_refused_by_name(backend):
+    b = zoo.Builder(0)
+    b.op("Cast", "x", outputs=["y"], to=zoo.FLOAT)
+    data = b.model({"x": (16, ["N", 3])}, {"y": (zoo.FLOAT, ["N", 3])})
+    with pytest.raises(ModelUnfit, match="'x' is bfloat16"):
+        backend.load("m", data)
+
+
+def test_a_batch_is_run_by_the_backend_that_prepared_it(backend):
+    with pytest.raises(TypeError):
+        backend.run(object())
