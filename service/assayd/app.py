@@ -38,6 +38,7 @@ from assayd.errors import AssayError
 from assayd.explain.explainer import Explainer
 from assayd.explain.offload import Offload
 from assayd.explain.predictor import Predictor
+from assayd.explain.record import Stack
 from assayd.metrics import Metrics
 from assayd.scheduler.device import DeviceScheduler
 from assayd.settings import Settings
@@ -90,6 +91,7 @@ class App:
             self._scheduler,
             self._offload,
             self._metrics,
+            Stack(_versions(), self._backend.device, s.threads),
             max_request_rows=s.max_request_rows,
             instances_in_flight=s.instances_in_flight,
         )
@@ -202,4 +204,6 @@ def _version(distribution: str) -> str:
 
 def _versions() -> dict[str, str]:
     found = {name: _version(name) for name in _COMPUTING}
-    return {"python": sys.version.split()[0]} | {name: v for name, v in found.items() if v}
+    return {"onnx-assay": _version("onnx-assay"), "python": sys.version.split()[0]} | {
+        name: v for name, v in found.items() if v
+    }

@@ -190,7 +190,7 @@ class Instance:
         diagnostics: how it was computed.
         warnings: what to know about it.
         completion: "full", or "partial" where the budget ended first.
-        record_digest: digest of its record.
+        record: what is needed to run it again, or None where it failed.
     """
 
     position: int
@@ -211,7 +211,7 @@ class Instance:
     diagnostics: Diagnostics = Diagnostics()
     warnings: tuple[ResultWarning, ...] = ()
     completion: str = "full"
-    record_digest: str = ""
+    record: Record | None = None
 
     def __repr__(self) -> str:
         if self.status is not None:
@@ -234,7 +234,6 @@ class Explanation:
         usage: what the request used.
         warnings: what to know about the numbers, about all instances or one.
         completion: "full", or "partial" where the budget ended before everything was computed.
-        record: what is needed to run it again, or None.
         estimate: only where validate_only was set, and then there is nothing else.
     """
 
@@ -244,8 +243,17 @@ class Explanation:
     usage: Usage = Usage()
     warnings: tuple[ResultWarning, ...] = ()
     completion: str = "full"
-    record: Record | None = None
     estimate: Estimate | None = None
+
+    @property
+    def records(self) -> tuple[Record | None, ...]:
+        """What is needed to run each instance again; None for those that failed."""
+        return tuple(i.record for i in self.instances)
+
+    @property
+    def record(self) -> Record | None:
+        """The record of a request's only instance; None where there are several (see `records`) or it failed."""
+        return self.records[0] if len(self.instances) == 1 else None
 
     @cached_property
     def attributions(self) -> dict[str, Array]:

@@ -176,7 +176,7 @@ def read_instance(result: explain_pb2.InstanceResult, asked: Asked, contents: Co
         ),
         warnings=_warnings(result.warnings, result.position),
         completion=_completion(result.completion),
-        record_digest=result.record_digest,
+        record=Record(result.record.json, result.record.digest) if result.HasField("record") else None,
     )
 
 
@@ -205,12 +205,10 @@ def read_info(response: server_service_pb2.GetInfoResponse) -> ServerInfo:
 
 
 def _summed(response: explain_service_pb2.ExplainResponse, instances: Sequence[Instance]) -> Explanation:
-    usage, estimate, record = response.usage, None, None
+    usage, estimate = response.usage, None
     if response.HasField("estimate"):
         known = response.estimate.HasField("device_seconds")
         estimate = Estimate(response.estimate.rows, response.estimate.device_seconds if known else None)
-    if response.HasField("record"):
-        record = Record(response.record.json, response.record.digest)
     return Explanation(
         instances=tuple(instances),
         request_id=response.request_id,
@@ -227,7 +225,6 @@ def _summed(response: explain_service_pb2.ExplainResponse, instances: Sequence[I
         ),
         warnings=_warnings(response.warnings, None) + tuple(w for i in instances for w in i.warnings),
         completion=_completion(response.completion),
-        record=record,
         estimate=estimate,
     )
 

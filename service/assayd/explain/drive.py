@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from assayd.engine.readout import read_out
 from assayd.errors import ModelNotFinite, NotFinite, within
 from assayd.explain.offload import Offload
 from assayd.explain.outcome import InstanceExplained, Notice
+from assayd.explain.record import Stack, record_of
 from assayd.explain.request import ExplainRequest
 from assayd.explain.subject import build_subject
 from assayd.explain.tally import Tally
@@ -52,6 +53,7 @@ class InstanceDriver:
     scheduler: DeviceScheduler
     offload: Offload
     tally: Tally
+    stack: Stack
 
     @property
     def plans_fast(self) -> bool:
@@ -101,7 +103,7 @@ class InstanceDriver:
                 raise RowsInteract(difference, head + plan.size)
         _check_finite(subject, x_scores, baseline_scores, rows)
         attribution = await self._finish(explanation, Scores(rows, x_scores, baseline_scores), model, subject, picks)
-        return InstanceExplained(
+        result = InstanceExplained(
             key=self.request.keys[position] if self.request.keys else "",
             position=position,
             targets=resolved,
@@ -115,6 +117,8 @@ class InstanceDriver:
             rows_run=plan.size + head + (alone is not None),
             notices=tuple(_notices(subject)),
         )
+        about = (self.job.request_id, self.request, result, subject, model, self.stack)
+        return replace(result, record=await self.offload.reduce(record_of, *about))
 
     async def _begin(self, subject: Subject) -> tuple[Explanation, Plan]:
         explanation = self.request.method.explain(subject)

@@ -14,6 +14,7 @@ from assayd.explain.drive import InstanceDriver, RowsInteract
 from assayd.explain.inputs import check_inputs, explained_inputs
 from assayd.explain.offload import Offload
 from assayd.explain.outcome import Explained, InstanceExplained, InstanceFailed, Notice, Used
+from assayd.explain.record import Stack
 from assayd.explain.request import ExplainRequest
 from assayd.explain.subject import check_names
 from assayd.explain.tally import Tally
@@ -35,6 +36,7 @@ class Explainer:
         scheduler: DeviceScheduler,
         offload: Offload,
         metrics: Metrics,
+        stack: Stack,
         *,
         max_request_rows: int,
         instances_in_flight: int,
@@ -43,6 +45,7 @@ class Explainer:
         self._scheduler = scheduler
         self._offload = offload
         self._metrics = metrics
+        self._stack = stack
         self._max_request_rows = max_request_rows
         self._instances_in_flight = instances_in_flight
 
@@ -65,7 +68,7 @@ class Explainer:
             check_inputs(request.inputs, signature)
             explained = explained_inputs(request.inputs_to_explain, signature)
             check_names(request, explained)
-            driver = InstanceDriver(request, explained, job, self._scheduler, self._offload, tally)
+            driver = InstanceDriver(request, explained, job, self._scheduler, self._offload, tally, self._stack)
             if request.validate_only:
                 return await self._estimate(request, driver, model)
             places = asyncio.Semaphore(self._instances_in_flight)

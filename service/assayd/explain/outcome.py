@@ -29,7 +29,7 @@ class InstanceExplained:
     """One instance's explanation.
 
     x_scores: [T]. baseline_scores: [K, T]. dtype: that of the numbers on the wire. alone_difference: largest
-    |f(x alone) - f(x in a batch)| as a share of max|f|, None where rows ran one by one.
+    |f(x alone) - f(x in a batch)| as a share of max|f|, None where rows ran one by one. record: canonical JSON.
     """
 
     key: str
@@ -44,6 +44,7 @@ class InstanceExplained:
     rows_asked: int
     rows_run: int
     notices: tuple[Notice, ...] = ()
+    record: bytes = b""
 
 
 @dataclass(frozen=True)

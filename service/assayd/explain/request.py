@@ -20,7 +20,6 @@ class ExplainRequest:
     where it has none. deadline: on the monotonic clock. budget_rows: most rows over all instances.
     """
 
-    request_id: str
     caller: Caller
     model: ModelVersion
     spec: ModelSpec
@@ -31,6 +30,7 @@ class ExplainRequest:
     inputs_to_explain: tuple[str, ...] = ()
     layouts: PerInput[str] = field(default_factory=PerInput)
     keys: Sequence[str] = ()
+    seed: int = 0
     deadline: float | None = None
     budget_rows: int | None = None
     skip_failed: bool = False
@@ -46,7 +46,6 @@ class ExplainRequest:
 class PredictRequest:
     """What `Predictor.predict` does. outputs: () means all."""
 
-    request_id: str
     caller: Caller
     model: ModelVersion
     inputs: Mapping[str, Array]

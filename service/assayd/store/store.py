@@ -17,11 +17,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-
 from assayd.errors import ModelNotFound, TensorNotFound, VersionTaken
 from assayd.store.blobs import Blobs, Draft, store_error, sync_folder
 from assayd.store.names import ModelRef, check_name, check_version
+from assayd.store.tensors import deserialise, serialise
 from assayd.types.arrays import Array
 from assayd.types.model import ModelVersion
 
@@ -176,25 +175,16 @@ class Store:
 
     def put_tensor(self, tenant: str, array: Array) -> str:
         """Store a tensor and return the digest over its dtype, shape and elements."""
-        if array.dtype == object:
-            content, kind = json.dumps(array.ravel().tolist()).encode(), "string"
-        else:
-            content, kind = array.tobytes(), array.dtype.name
-        header = json.dumps([kind, list(array.shape)]).encode()
-        return self._tensors(tenant).put(header + b"\n" + content)
+        return self._tensors(tenant).put(serialise(array))
 
     def get_tensor(self, tenant: str, digest: str) -> Array:
         """A stored tensor. Raises TensorNotFound, DataLoss."""
         try:
-            header, _, content = self._tensors(tenant).get(digest).partition(b"\n")
+            return deserialise(self._tensors(tenant).get(digest))
         except FileNotFoundError:
             raise TensorNotFound(
                 f"no tensor {digest[:80]} is stored; put it again", metadata={"digest": digest[:80]}
             ) from None
-        kind, shape = json.loads(header)
-        if kind == "string":
-            return np.array(json.loads(content), dtype=object).reshape(shape)
-        return np.frombuffer(content, dtype=np.dtype(kind)).reshape(shape)
 
 
 def _not_found(what: str) -> ModelNotFound:

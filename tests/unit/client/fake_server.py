@@ -146,7 +146,6 @@ class FakeServer(
             results=results,
             usage=explain_pb2.Usage(rows_asked=4, rows_run=5, batches=1, compute_seconds=0.25),
             completion=explain_pb2.COMPLETION_FULL,
-            record=record_pb2.Record(json=b'{"seed":0}', digest=DIGEST),
             estimate=self.estimate,
         )
 

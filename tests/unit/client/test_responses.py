@@ -144,8 +144,8 @@ def test_the_rest_of_a_response():
     warning = explain_pb2.Warning(code=1, message="rows run one by one")
     result = occluded(0)
     result.warnings.add(code=3, message="the baseline is the input")
+    result.record.json, result.record.digest = b'{"a":1}', "sha256:x"
     message = response(result, warnings=[warning], completion=2, usage=explain_pb2.Usage(rows_run=5, batches=2))
-    message.record.json, message.record.digest = b'{"a":1}', "sha256:x"
     ex = read_explanation(message, IMAGE)
     assert [(w.code, w.instance) for w in ex.warnings] == [("row_by_row", None), ("baseline_equals_input", 0)]
     assert ex.completion == "partial"

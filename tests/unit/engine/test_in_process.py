@@ -64,8 +64,8 @@ def test_an_opened_model_needs_a_second_session_and_the_first_goes_when_it_is_pr
     made = []
 
     class Watched(Session):
-        def __init__(self, *arguments):
-            super().__init__(*arguments)
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
             made.append(weakref.ref(self))
 
     monkeypatch.setattr(in_process, "Session", Watched)
@@ -108,10 +108,10 @@ def test_a_demoted_model_runs_row_by_row_and_rows_planned_before_still_run(backe
     backend.load("m", data)
     x = rows_of((3, 8, 8))
     planned = backend.prepare(Batch("m", True, (chunk(x),)))
-    demoted = backend.demote("m", "because")
+    demoted = backend.demote("m", data, "because")
     assert (demoted.batching.batched, demoted.batching.reason, demoted.batching.max_rows) == (False, "because", 1)
     assert backend.sessions_built == 3
-    assert backend.demote("m", "again").batching.reason == "again"
+    assert backend.demote("m", data, "again").batching.reason == "again"
     assert backend.sessions_built == 3
     (stale,) = backend.run(planned)
     (late,) = backend.run(backend.prepare(Batch("m", True, (chunk(x),))))
@@ -120,15 +120,15 @@ def test_a_demoted_model_runs_row_by_row_and_rows_planned_before_still_run(backe
     np.testing.assert_allclose(stale[:, 0], plain_scores(data, x), rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("make", [zoo.batch_mean, zoo.cnn])
-def test_a_file_with_a_fixed_batch_runs_copies_of_one_row(backend, make):
+@pytest.mark.parametrize("interacting", [True, False])
+def test_a_file_with_a_fixed_batch_of_four_runs_four_copies_of_one_row(backend, interacting):
     """With a batch of four equal rows the batch's mean is the row itself."""
-    data = make(batch=4)
+    data = zoo.batch_mean(batch=4) if interacting else zoo.cnn(batch=4, target=(4, 128))
     loaded = backend.load("m", data)
-    x = rows_of((6,) if make is zoo.batch_mean else (3, 8, 8), rows=3)
+    x = rows_of((6,) if interacting else (3, 8, 8), rows=3)
     run = session(data)
     want = [run.run(["y"], {"x": np.repeat(row[None], 4, 0)})[0][0, 0] for row in x]
-    assert loaded.batching.batched == (make is zoo.cnn)
+    assert loaded.batching.batched is not interacting
     np.testing.assert_allclose(scores(backend, x, batched=loaded.batching.batched), want, rtol=0, atol=1e-6)
 
 

@@ -12,6 +12,10 @@ from tests.models import zoo
 CPU = SessionOptions(threads=1, provider="cpu")
 
 
+def load(data, options=CPU):
+    return Session(data, options, free_shapes=False)
+
+
 class Given:
     """In place of an InferenceSession."""
 
@@ -43,7 +47,7 @@ def given(monkeypatch):
 
 
 def test_every_output_by_its_name():
-    session = Session(zoo.two_by_two(), CPU)
+    session = load(zoo.two_by_two())
     got = session.run({"a": np.ones((2, 4), np.float32), "b": np.ones((2, 6), np.float32)})
     assert {name: value.shape for name, value in got.items()} == {"logits": (2, 3), "total": (2, 1)}
     assert session.provider == "CPUExecutionProvider"
@@ -63,16 +67,16 @@ def test_messages_lose_paths_and_length(text, left):
     assert said(RuntimeError(text)) == left
 
 
-@pytest.mark.parametrize("data", [b"", b"not a model", zoo.mlp()[:100]])
+@pytest.mark.parametrize("data", [b"", b"not a model", zoo.mlp()[:100]], ids=["empty", "text", "truncated"])
 def test_bytes_that_do_not_load_are_an_invalid_model(data):
     with pytest.raises(InvalidModel, match="onnxruntime can't load the model") as got:
-        Session(data, CPU)
+        load(data)
     assert got.value.field == "chunk"
     assert ".cc" not in got.value.message
 
 
 def test_inputs_that_do_not_fit_are_a_failed_run_with_a_message():
-    session = Session(zoo.mlp(), CPU)
+    session = load(zoo.mlp())
     with pytest.raises(ModelFailed, match="onnxruntime failed to run the model"):
         session.run({"x": np.ones((1, 5), np.float32)})
 
@@ -88,25 +92,25 @@ def test_inputs_that_do_not_fit_are_a_failed_run_with_a_message():
 def test_a_device_without_room_is_told_apart(given, text):
     given(error=RuntimeError(text))
     with pytest.raises(OutOfMemory) as got:
-        Session(b"", CPU).run({})
+        load(b"").run({})
     assert text not in got.value.message
 
 
 def test_sequences_cannot_be_scored(given):
     given(results=[[{"cat": 1.0}]])
     with pytest.raises(ModelFailed, match="'y0' isn't a tensor"):
-        Session(b"", CPU).run({})
+        load(b"").run({})
 
 
 def test_the_provider_is_the_one_the_session_got(given):
     given(providers=["SomeExecutionProvider", "CPUExecutionProvider"])
-    assert Session(b"", CPU).provider == "SomeExecutionProvider"
+    assert load(b"").provider == "SomeExecutionProvider"
 
 
 def test_cuda_that_silently_became_cpu_is_refused(given):
     given(providers=["CPUExecutionProvider"])
     with pytest.raises(ModelFailed, match="CUDA was asked for, and onnxruntime gave CPUExecutionProvider"):
-        Session(b"", SessionOptions(provider="cuda"))
+        load(b"", SessionOptions(provider="cuda"))
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,8 @@ OPTIONS = SessionOptions(threads=1)
 def ready(data):
     programs = programs_of(data)
     assert programs.opened is not None, programs.reason
-    plain = Program(Session(programs.plain, OPTIONS), programs.signature, batched=False)
-    return plain, Session(programs.opened, OPTIONS)
+    plain = Program(Session(programs.plain, OPTIONS, free_shapes=False), programs.signature, batched=False)
+    return plain, Session(programs.opened, OPTIONS, free_shapes=False)
 
 
 def proof(data, probes=None):
@@ -122,7 +122,8 @@ def test_words_that_a_model_knows_come_from_its_caller():
     plain, opened = ready(zoo.strings())
     assert prove(plain, opened, blind_probes(plain.signature)).verdict is Verdict.INCONCLUSIVE
     x = np.array(["red", "blue"], dtype=object)
-    assert prove(plain, opened, probes_from(Subject({"s": x}, {}))).verdict is Verdict.PROVEN
+    other = np.array([["green", "green"]], dtype=object)
+    assert prove(plain, opened, probes_from(Subject({"s": x}, {"s": other}))).verdict is Verdict.PROVEN
 
 
 @pytest.mark.parametrize(
@@ -146,7 +147,7 @@ def test_a_wrong_batch_axis_of_an_output_is_corrected_by_what_is_seen():
     b.op("Transpose", b.linear("x", 6, 5), outputs=["y"], perm=[1, 0])
     data = b.model({"x": (zoo.FLOAT, ["N", 6])}, {"y": (zoo.FLOAT, [5, "N"])})
     programs = programs_of(data)
-    session = Session(programs.plain, OPTIONS)
+    session = Session(programs.plain, OPTIONS, free_shapes=False)
     wrong = replace(programs.signature, outputs=(replace(programs.signature.outputs[0], batch_axis=0),))
     found = prove(Program(session, programs.signature, batched=False), session, blind_probes(wrong))
     assert found.verdict is Verdict.PROVEN
@@ -155,7 +156,7 @@ def test_a_wrong_batch_axis_of_an_output_is_corrected_by_what_is_seen():
 
 def test_a_model_that_takes_one_row_only_runs_row_by_row():
     programs = programs_of(zoo.cnn(batch=1))
-    session = Session(programs.plain, OPTIONS)
+    session = Session(programs.plain, OPTIONS, free_shapes=False)
     found = prove(Program(session, programs.signature, batched=False), session, blind_probes(programs.signature))
     assert found.verdict is Verdict.INTERACT
     assert found.reason.startswith("with several rows in a batch it fails: ")

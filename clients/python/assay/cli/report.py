@@ -176,7 +176,6 @@ def _explanation(ex: Explanation) -> dict[str, Any]:
         "completion": ex.completion,
         "usage": dataclasses.asdict(ex.usage),
         "warnings": [dataclasses.asdict(warning) for warning in ex.warnings],
-        "record_digest": ex.record.digest if ex.record else None,
         "estimate": dataclasses.asdict(ex.estimate) if ex.estimate else None,
         "instances": [_instance(instance) for instance in ex.instances],
     }
@@ -198,7 +197,7 @@ def _instance(instance: Instance) -> dict[str, Any]:
         "maps": {name: _statistics(array) for name, array in instance.attributions.items()},
         "row_scores": _listed(instance.rows.scores) if instance.rows else None,
         "completion": instance.completion,
-        "record_digest": instance.record_digest,
+        "record_digest": instance.record.digest if instance.record else None,
     }
 
 

@@ -1,4 +1,5 @@
 from assay.v1 import model_service_pb2 as _model_service_pb2
+from assay.v1 import record_pb2 as _record_pb2
 from assay.v1 import tensor_pb2 as _tensor_pb2
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.rpc import status_pb2 as _status_pb2
@@ -465,7 +466,7 @@ class Diagnostics(_message.Message):
     def __init__(self, alone_difference: _Optional[float] = ..., intercept: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., r_squared: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., rows_asked: _Optional[int] = ..., rows_run: _Optional[int] = ...) -> None: ...
 
 class InstanceResult(_message.Message):
-    __slots__ = ("key", "position", "status", "targets", "scores", "baseline_scores", "feature_values", "feature_errors", "features", "windows", "maps", "map_errors", "jacobian", "rows", "diagnostics", "warnings", "completion", "record_digest")
+    __slots__ = ("key", "position", "status", "targets", "scores", "baseline_scores", "feature_values", "feature_errors", "features", "windows", "maps", "map_errors", "jacobian", "rows", "diagnostics", "warnings", "completion", "record")
     class MapsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -497,7 +498,7 @@ class InstanceResult(_message.Message):
     DIAGNOSTICS_FIELD_NUMBER: _ClassVar[int]
     WARNINGS_FIELD_NUMBER: _ClassVar[int]
     COMPLETION_FIELD_NUMBER: _ClassVar[int]
-    RECORD_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    RECORD_FIELD_NUMBER: _ClassVar[int]
     key: str
     position: int
     status: _status_pb2.Status
@@ -515,8 +516,8 @@ class InstanceResult(_message.Message):
     diagnostics: Diagnostics
     warnings: _containers.RepeatedCompositeFieldContainer[Warning]
     completion: Completion
-    record_digest: str
-    def __init__(self, key: _Optional[str] = ..., position: _Optional[int] = ..., status: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., targets: _Optional[_Iterable[_Union[ResolvedTarget, _Mapping]]] = ..., scores: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., baseline_scores: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., feature_values: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., feature_errors: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., features: _Optional[_Iterable[_Union[FeatureInfo, _Mapping]]] = ..., windows: _Optional[_Iterable[_Union[WindowGrid, _Mapping]]] = ..., maps: _Optional[_Mapping[str, _tensor_pb2.Tensor]] = ..., map_errors: _Optional[_Mapping[str, _tensor_pb2.Tensor]] = ..., jacobian: _Optional[_Iterable[_Union[JacobianBlock, _Mapping]]] = ..., rows: _Optional[_Union[RowScores, _Mapping]] = ..., diagnostics: _Optional[_Union[Diagnostics, _Mapping]] = ..., warnings: _Optional[_Iterable[_Union[Warning, _Mapping]]] = ..., completion: _Optional[_Union[Completion, str]] = ..., record_digest: _Optional[str] = ...) -> None: ...
+    record: _record_pb2.Record
+    def __init__(self, key: _Optional[str] = ..., position: _Optional[int] = ..., status: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., targets: _Optional[_Iterable[_Union[ResolvedTarget, _Mapping]]] = ..., scores: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., baseline_scores: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., feature_values: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., feature_errors: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., features: _Optional[_Iterable[_Union[FeatureInfo, _Mapping]]] = ..., windows: _Optional[_Iterable[_Union[WindowGrid, _Mapping]]] = ..., maps: _Optional[_Mapping[str, _tensor_pb2.Tensor]] = ..., map_errors: _Optional[_Mapping[str, _tensor_pb2.Tensor]] = ..., jacobian: _Optional[_Iterable[_Union[JacobianBlock, _Mapping]]] = ..., rows: _Optional[_Union[RowScores, _Mapping]] = ..., diagnostics: _Optional[_Union[Diagnostics, _Mapping]] = ..., warnings: _Optional[_Iterable[_Union[Warning, _Mapping]]] = ..., completion: _Optional[_Union[Completion, str]] = ..., record: _Optional[_Union[_record_pb2.Record, _Mapping]] = ...) -> None: ...
 
 class Usage(_message.Message):
     __slots__ = ("rows_asked", "rows_run", "batches", "shared_batches", "plan_seconds", "queue_seconds", "compute_seconds", "reduce_seconds")

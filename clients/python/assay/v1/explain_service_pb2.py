@@ -24,11 +24,10 @@ _sym_db = _symbol_database.Default()
 
 from assay.v1 import explain_pb2 as assay_dot_v1_dot_explain__pb2
 from assay.v1 import model_service_pb2 as assay_dot_v1_dot_model__service__pb2
-from assay.v1 import record_pb2 as assay_dot_v1_dot_record__pb2
 from assay.v1 import tensor_pb2 as assay_dot_v1_dot_tensor__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x61ssay/v1/explain_service.proto\x12\x08\x61ssay.v1\x1a\x16\x61ssay/v1/explain.proto\x1a\x1c\x61ssay/v1/model_service.proto\x1a\x15\x61ssay/v1/record.proto\x1a\x15\x61ssay/v1/tensor.proto\"\x9b\x06\n\x0e\x45xplainRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x34\n\x06inputs\x18\x02 \x03(\x0b\x32$.assay.v1.ExplainRequest.InputsEntry\x12(\n\tocclusion\x18\x03 \x01(\x0b\x32\x13.assay.v1.OcclusionH\x00\x12\x1e\n\x04lime\x18\x04 \x01(\x0b\x32\x0e.assay.v1.LimeH\x00\x12&\n\x08jacobian\x18\x05 \x01(\x0b\x32\x12.assay.v1.JacobianH\x00\x12\x1e\n\x04rows\x18\x06 \x01(\x0b\x32\x0e.assay.v1.RowsH\x00\x12\x1c\n\x0fmethod_revision\x18\x07 \x01(\x05H\x01\x88\x01\x01\x12!\n\x07targets\x18\x08 \x03(\x0b\x32\x10.assay.v1.Target\x12\x33\n\x10instance_targets\x18\t \x03(\x0b\x32\x19.assay.v1.InstanceTargets\x12\x19\n\x11inputs_to_explain\x18\n \x03(\t\x12&\n\x07layouts\x18\x0b \x03(\x0b\x32\x15.assay.v1.InputLayout\x12\x0c\n\x04keys\x18\x0c \x03(\t\x12\x0c\n\x04seed\x18\r \x01(\x04\x12\x12\n\nrequest_id\x18\x0e \x01(\t\x12$\n\x08priority\x18\x0f \x01(\x0e\x32\x12.assay.v1.Priority\x12 \n\x06\x62udget\x18\x10 \x01(\x0b\x32\x10.assay.v1.Budget\x12\x34\n\x11on_instance_error\x18\x11 \x01(\x0e\x32\x19.assay.v1.OnInstanceError\x12\x15\n\rvalidate_only\x18\x12 \x01(\x08\x12\x14\n\x0creproducible\x18\x13 \x01(\x08\x12\x13\n\x0breturn_rows\x18\x14 \x01(\x08\x12\x19\n\x0c\x65lement_maps\x18\x15 \x01(\x08H\x02\x88\x01\x01\x1a?\n\x0bInputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x1f\n\x05value\x18\x02 \x01(\x0b\x32\x10.assay.v1.Tensor:\x02\x38\x01\x42\x08\n\x06methodB\x12\n\x10_method_revisionB\x0f\n\r_element_maps\"H\n\x08\x45stimate\x12\x0c\n\x04rows\x18\x01 \x01(\x03\x12\x1b\n\x0e\x64\x65vice_seconds\x18\x02 \x01(\x01H\x00\x88\x01\x01\x42\x11\n\x0f_device_seconds\"\xa7\x02\n\x0f\x45xplainResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x1e\n\x05model\x18\x02 \x01(\x0b\x32\x0f.assay.v1.Model\x12)\n\x07results\x18\x03 \x03(\x0b\x32\x18.assay.v1.InstanceResult\x12\x1e\n\x05usage\x18\x04 \x01(\x0b\x32\x0f.assay.v1.Usage\x12#\n\x08warnings\x18\x05 \x03(\x0b\x32\x11.assay.v1.Warning\x12(\n\ncompletion\x18\x06 \x01(\x0e\x32\x14.assay.v1.Completion\x12 \n\x06record\x18\x07 \x01(\x0b\x32\x10.assay.v1.Record\x12$\n\x08\x65stimate\x18\x08 \x01(\x0b\x32\x12.assay.v1.Estimate\"A\n\x14\x45xplainStreamRequest\x12)\n\x07request\x18\x01 \x01(\x0b\x32\x18.assay.v1.ExplainRequest\"^\n\x08Progress\x12\x11\n\trows_done\x18\x01 \x01(\x03\x12\x14\n\x0crows_planned\x18\x02 \x01(\x03\x12\x16\n\x0einstances_done\x18\x03 \x01(\x03\x12\x11\n\tinstances\x18\x04 \x01(\x03\"O\n\x0bTensorChunk\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\"\xcc\x01\n\x15\x45xplainStreamResponse\x12&\n\x08progress\x18\x01 \x01(\x0b\x32\x12.assay.v1.ProgressH\x00\x12&\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x15.assay.v1.TensorChunkH\x00\x12,\n\x08instance\x18\x03 \x01(\x0b\x32\x18.assay.v1.InstanceResultH\x00\x12,\n\x07summary\x18\x04 \x01(\x0b\x32\x19.assay.v1.ExplainResponseH\x00\x42\x07\n\x05\x65vent\"?\n\x12\x45xplainManyRequest\x12)\n\x07request\x18\x01 \x01(\x0b\x32\x18.assay.v1.ExplainRequest\"E\n\x13\x45xplainManyResponse\x12.\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1f.assay.v1.ExplainStreamResponse\"\xe1\x01\n\x0ePredictRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x34\n\x06inputs\x18\x02 \x03(\x0b\x32$.assay.v1.PredictRequest.InputsEntry\x12\x0f\n\x07outputs\x18\x03 \x03(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12$\n\x08priority\x18\x05 \x01(\x0e\x32\x12.assay.v1.Priority\x1a?\n\x0bInputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x1f\n\x05value\x18\x02 \x01(\x0b\x32\x10.assay.v1.Tensor:\x02\x38\x01\"\xe0\x01\n\x0fPredictResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x1e\n\x05model\x18\x02 \x01(\x0b\x32\x0f.assay.v1.Model\x12\x37\n\x07outputs\x18\x03 \x03(\x0b\x32&.assay.v1.PredictResponse.OutputsEntry\x12\x1e\n\x05usage\x18\x04 \x01(\x0b\x32\x0f.assay.v1.Usage\x1a@\n\x0cOutputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x1f\n\x05value\x18\x02 \x01(\x0b\x32\x10.assay.v1.Tensor:\x02\x38\x01\x32\xb4\x02\n\x0e\x45xplainService\x12>\n\x07\x45xplain\x12\x18.assay.v1.ExplainRequest\x1a\x19.assay.v1.ExplainResponse\x12R\n\rExplainStream\x12\x1e.assay.v1.ExplainStreamRequest\x1a\x1f.assay.v1.ExplainStreamResponse0\x01\x12N\n\x0b\x45xplainMany\x12\x1c.assay.v1.ExplainManyRequest\x1a\x1d.assay.v1.ExplainManyResponse(\x01\x30\x01\x12>\n\x07Predict\x12\x18.assay.v1.PredictRequest\x1a\x19.assay.v1.PredictResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x61ssay/v1/explain_service.proto\x12\x08\x61ssay.v1\x1a\x16\x61ssay/v1/explain.proto\x1a\x1c\x61ssay/v1/model_service.proto\x1a\x15\x61ssay/v1/tensor.proto\"\x9b\x06\n\x0e\x45xplainRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x34\n\x06inputs\x18\x02 \x03(\x0b\x32$.assay.v1.ExplainRequest.InputsEntry\x12(\n\tocclusion\x18\x03 \x01(\x0b\x32\x13.assay.v1.OcclusionH\x00\x12\x1e\n\x04lime\x18\x04 \x01(\x0b\x32\x0e.assay.v1.LimeH\x00\x12&\n\x08jacobian\x18\x05 \x01(\x0b\x32\x12.assay.v1.JacobianH\x00\x12\x1e\n\x04rows\x18\x06 \x01(\x0b\x32\x0e.assay.v1.RowsH\x00\x12\x1c\n\x0fmethod_revision\x18\x07 \x01(\x05H\x01\x88\x01\x01\x12!\n\x07targets\x18\x08 \x03(\x0b\x32\x10.assay.v1.Target\x12\x33\n\x10instance_targets\x18\t \x03(\x0b\x32\x19.assay.v1.InstanceTargets\x12\x19\n\x11inputs_to_explain\x18\n \x03(\t\x12&\n\x07layouts\x18\x0b \x03(\x0b\x32\x15.assay.v1.InputLayout\x12\x0c\n\x04keys\x18\x0c \x03(\t\x12\x0c\n\x04seed\x18\r \x01(\x04\x12\x12\n\nrequest_id\x18\x0e \x01(\t\x12$\n\x08priority\x18\x0f \x01(\x0e\x32\x12.assay.v1.Priority\x12 \n\x06\x62udget\x18\x10 \x01(\x0b\x32\x10.assay.v1.Budget\x12\x34\n\x11on_instance_error\x18\x11 \x01(\x0e\x32\x19.assay.v1.OnInstanceError\x12\x15\n\rvalidate_only\x18\x12 \x01(\x08\x12\x14\n\x0creproducible\x18\x13 \x01(\x08\x12\x13\n\x0breturn_rows\x18\x14 \x01(\x08\x12\x19\n\x0c\x65lement_maps\x18\x15 \x01(\x08H\x02\x88\x01\x01\x1a?\n\x0bInputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x1f\n\x05value\x18\x02 \x01(\x0b\x32\x10.assay.v1.Tensor:\x02\x38\x01\x42\x08\n\x06methodB\x12\n\x10_method_revisionB\x0f\n\r_element_maps\"H\n\x08\x45stimate\x12\x0c\n\x04rows\x18\x01 \x01(\x03\x12\x1b\n\x0e\x64\x65vice_seconds\x18\x02 \x01(\x01H\x00\x88\x01\x01\x42\x11\n\x0f_device_seconds\"\x85\x02\n\x0f\x45xplainResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x1e\n\x05model\x18\x02 \x01(\x0b\x32\x0f.assay.v1.Model\x12)\n\x07results\x18\x03 \x03(\x0b\x32\x18.assay.v1.InstanceResult\x12\x1e\n\x05usage\x18\x04 \x01(\x0b\x32\x0f.assay.v1.Usage\x12#\n\x08warnings\x18\x05 \x03(\x0b\x32\x11.assay.v1.Warning\x12(\n\ncompletion\x18\x06 \x01(\x0e\x32\x14.assay.v1.Completion\x12$\n\x08\x65stimate\x18\x07 \x01(\x0b\x32\x12.assay.v1.Estimate\"A\n\x14\x45xplainStreamRequest\x12)\n\x07request\x18\x01 \x01(\x0b\x32\x18.assay.v1.ExplainRequest\"^\n\x08Progress\x12\x11\n\trows_done\x18\x01 \x01(\x03\x12\x14\n\x0crows_planned\x18\x02 \x01(\x03\x12\x16\n\x0einstances_done\x18\x03 \x01(\x03\x12\x11\n\tinstances\x18\x04 \x01(\x03\"O\n\x0bTensorChunk\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x12\n\nsize_bytes\x18\x03 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\"\xcc\x01\n\x15\x45xplainStreamResponse\x12&\n\x08progress\x18\x01 \x01(\x0b\x32\x12.assay.v1.ProgressH\x00\x12&\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x15.assay.v1.TensorChunkH\x00\x12,\n\x08instance\x18\x03 \x01(\x0b\x32\x18.assay.v1.InstanceResultH\x00\x12,\n\x07summary\x18\x04 \x01(\x0b\x32\x19.assay.v1.ExplainResponseH\x00\x42\x07\n\x05\x65vent\"?\n\x12\x45xplainManyRequest\x12)\n\x07request\x18\x01 \x01(\x0b\x32\x18.assay.v1.ExplainRequest\"E\n\x13\x45xplainManyResponse\x12.\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1f.assay.v1.ExplainStreamResponse\"\xe1\x01\n\x0ePredictRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x34\n\x06inputs\x18\x02 \x03(\x0b\x32$.assay.v1.PredictRequest.InputsEntry\x12\x0f\n\x07outputs\x18\x03 \x03(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12$\n\x08priority\x18\x05 \x01(\x0e\x32\x12.assay.v1.Priority\x1a?\n\x0bInputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x1f\n\x05value\x18\x02 \x01(\x0b\x32\x10.assay.v1.Tensor:\x02\x38\x01\"\xe0\x01\n\x0fPredictResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x1e\n\x05model\x18\x02 \x01(\x0b\x32\x0f.assay.v1.Model\x12\x37\n\x07outputs\x18\x03 \x03(\x0b\x32&.assay.v1.PredictResponse.OutputsEntry\x12\x1e\n\x05usage\x18\x04 \x01(\x0b\x32\x0f.assay.v1.Usage\x1a@\n\x0cOutputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x1f\n\x05value\x18\x02 \x01(\x0b\x32\x10.assay.v1.Tensor:\x02\x38\x01\x32\xb4\x02\n\x0e\x45xplainService\x12>\n\x07\x45xplain\x12\x18.assay.v1.ExplainRequest\x1a\x19.assay.v1.ExplainResponse\x12R\n\rExplainStream\x12\x1e.assay.v1.ExplainStreamRequest\x1a\x1f.assay.v1.ExplainStreamResponse0\x01\x12N\n\x0b\x45xplainMany\x12\x1c.assay.v1.ExplainManyRequest\x1a\x1d.assay.v1.ExplainManyResponse(\x01\x30\x01\x12>\n\x07Predict\x12\x18.assay.v1.PredictRequest\x1a\x19.assay.v1.PredictResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,34 +40,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PREDICTREQUEST_INPUTSENTRY']._serialized_options = b'8\001'
   _globals['_PREDICTRESPONSE_OUTPUTSENTRY']._loaded_options = None
   _globals['_PREDICTRESPONSE_OUTPUTSENTRY']._serialized_options = b'8\001'
-  _globals['_EXPLAINREQUEST']._serialized_start=145
-  _globals['_EXPLAINREQUEST']._serialized_end=940
-  _globals['_EXPLAINREQUEST_INPUTSENTRY']._serialized_start=830
-  _globals['_EXPLAINREQUEST_INPUTSENTRY']._serialized_end=893
-  _globals['_ESTIMATE']._serialized_start=942
-  _globals['_ESTIMATE']._serialized_end=1014
-  _globals['_EXPLAINRESPONSE']._serialized_start=1017
-  _globals['_EXPLAINRESPONSE']._serialized_end=1312
-  _globals['_EXPLAINSTREAMREQUEST']._serialized_start=1314
-  _globals['_EXPLAINSTREAMREQUEST']._serialized_end=1379
-  _globals['_PROGRESS']._serialized_start=1381
-  _globals['_PROGRESS']._serialized_end=1475
-  _globals['_TENSORCHUNK']._serialized_start=1477
-  _globals['_TENSORCHUNK']._serialized_end=1556
-  _globals['_EXPLAINSTREAMRESPONSE']._serialized_start=1559
-  _globals['_EXPLAINSTREAMRESPONSE']._serialized_end=1763
-  _globals['_EXPLAINMANYREQUEST']._serialized_start=1765
-  _globals['_EXPLAINMANYREQUEST']._serialized_end=1828
-  _globals['_EXPLAINMANYRESPONSE']._serialized_start=1830
-  _globals['_EXPLAINMANYRESPONSE']._serialized_end=1899
-  _globals['_PREDICTREQUEST']._serialized_start=1902
-  _globals['_PREDICTREQUEST']._serialized_end=2127
-  _globals['_PREDICTREQUEST_INPUTSENTRY']._serialized_start=830
-  _globals['_PREDICTREQUEST_INPUTSENTRY']._serialized_end=893
-  _globals['_PREDICTRESPONSE']._serialized_start=2130
-  _globals['_PREDICTRESPONSE']._serialized_end=2354
-  _globals['_PREDICTRESPONSE_OUTPUTSENTRY']._serialized_start=2290
-  _globals['_PREDICTRESPONSE_OUTPUTSENTRY']._serialized_end=2354
-  _globals['_EXPLAINSERVICE']._serialized_start=2357
-  _globals['_EXPLAINSERVICE']._serialized_end=2665
+  _globals['_EXPLAINREQUEST']._serialized_start=122
+  _globals['_EXPLAINREQUEST']._serialized_end=917
+  _globals['_EXPLAINREQUEST_INPUTSENTRY']._serialized_start=807
+  _globals['_EXPLAINREQUEST_INPUTSENTRY']._serialized_end=870
+  _globals['_ESTIMATE']._serialized_start=919
+  _globals['_ESTIMATE']._serialized_end=991
+  _globals['_EXPLAINRESPONSE']._serialized_start=994
+  _globals['_EXPLAINRESPONSE']._serialized_end=1255
+  _globals['_EXPLAINSTREAMREQUEST']._serialized_start=1257
+  _globals['_EXPLAINSTREAMREQUEST']._serialized_end=1322
+  _globals['_PROGRESS']._serialized_start=1324
+  _globals['_PROGRESS']._serialized_end=1418
+  _globals['_TENSORCHUNK']._serialized_start=1420
+  _globals['_TENSORCHUNK']._serialized_end=1499
+  _globals['_EXPLAINSTREAMRESPONSE']._serialized_start=1502
+  _globals['_EXPLAINSTREAMRESPONSE']._serialized_end=1706
+  _globals['_EXPLAINMANYREQUEST']._serialized_start=1708
+  _globals['_EXPLAINMANYREQUEST']._serialized_end=1771
+  _globals['_EXPLAINMANYRESPONSE']._serialized_start=1773
+  _globals['_EXPLAINMANYRESPONSE']._serialized_end=1842
+  _globals['_PREDICTREQUEST']._serialized_start=1845
+  _globals['_PREDICTREQUEST']._serialized_end=2070
+  _globals['_PREDICTREQUEST_INPUTSENTRY']._serialized_start=807
+  _globals['_PREDICTREQUEST_INPUTSENTRY']._serialized_end=870
+  _globals['_PREDICTRESPONSE']._serialized_start=2073
+  _globals['_PREDICTRESPONSE']._serialized_end=2297
+  _globals['_PREDICTRESPONSE_OUTPUTSENTRY']._serialized_start=2233
+  _globals['_PREDICTRESPONSE_OUTPUTSENTRY']._serialized_end=2297
+  _globals['_EXPLAINSERVICE']._serialized_start=2300
+  _globals['_EXPLAINSERVICE']._serialized_end=2608
 # @@protoc_insertion_point(module_scope)

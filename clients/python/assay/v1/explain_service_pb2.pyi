@@ -1,6 +1,5 @@
 from assay.v1 import explain_pb2 as _explain_pb2
 from assay.v1 import model_service_pb2 as _model_service_pb2
-from assay.v1 import record_pb2 as _record_pb2
 from assay.v1 import tensor_pb2 as _tensor_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
@@ -71,14 +70,13 @@ class Estimate(_message.Message):
     def __init__(self, rows: _Optional[int] = ..., device_seconds: _Optional[float] = ...) -> None: ...
 
 class ExplainResponse(_message.Message):
-    __slots__ = ("request_id", "model", "results", "usage", "warnings", "completion", "record", "estimate")
+    __slots__ = ("request_id", "model", "results", "usage", "warnings", "completion", "estimate")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     RESULTS_FIELD_NUMBER: _ClassVar[int]
     USAGE_FIELD_NUMBER: _ClassVar[int]
     WARNINGS_FIELD_NUMBER: _ClassVar[int]
     COMPLETION_FIELD_NUMBER: _ClassVar[int]
-    RECORD_FIELD_NUMBER: _ClassVar[int]
     ESTIMATE_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     model: _model_service_pb2.Model
@@ -86,9 +84,8 @@ class ExplainResponse(_message.Message):
     usage: _explain_pb2.Usage
     warnings: _containers.RepeatedCompositeFieldContainer[_explain_pb2.Warning]
     completion: _explain_pb2.Completion
-    record: _record_pb2.Record
     estimate: Estimate
-    def __init__(self, request_id: _Optional[str] = ..., model: _Optional[_Union[_model_service_pb2.Model, _Mapping]] = ..., results: _Optional[_Iterable[_Union[_explain_pb2.InstanceResult, _Mapping]]] = ..., usage: _Optional[_Union[_explain_pb2.Usage, _Mapping]] = ..., warnings: _Optional[_Iterable[_Union[_explain_pb2.Warning, _Mapping]]] = ..., completion: _Optional[_Union[_explain_pb2.Completion, str]] = ..., record: _Optional[_Union[_record_pb2.Record, _Mapping]] = ..., estimate: _Optional[_Union[Estimate, _Mapping]] = ...) -> None: ...
+    def __init__(self, request_id: _Optional[str] = ..., model: _Optional[_Union[_model_service_pb2.Model, _Mapping]] = ..., results: _Optional[_Iterable[_Union[_explain_pb2.InstanceResult, _Mapping]]] = ..., usage: _Optional[_Union[_explain_pb2.Usage, _Mapping]] = ..., warnings: _Optional[_Iterable[_Union[_explain_pb2.Warning, _Mapping]]] = ..., completion: _Optional[_Union[_explain_pb2.Completion, str]] = ..., estimate: _Optional[_Union[Estimate, _Mapping]] = ...) -> None: ...
 
 class ExplainStreamRequest(_message.Message):
     __slots__ = ("request",)

@@ -53,7 +53,6 @@ def decode_explain(
     if message.budget.HasField("rows") and message.budget.rows < 1:
         raise InvalidRequest("a budget has at least one row", field="budget.rows")
     return ExplainRequest(
-        request_id=message.request_id,
         caller=caller,
         model=version,
         spec=spec,
@@ -64,6 +63,7 @@ def decode_explain(
         inputs_to_explain=tuple(message.inputs_to_explain),
         layouts=_layouts(message),
         keys=tuple(message.keys),
+        seed=message.seed,
         deadline=deadline,
         budget_rows=message.budget.rows if message.budget.HasField("rows") else None,
         skip_failed=message.on_instance_error == explain_pb2.ON_INSTANCE_ERROR_SKIP,
@@ -80,7 +80,7 @@ def decode_predict(
 ) -> PredictRequest:
     """A vetted request. Raises InvalidTensor, TensorNotFound with the field."""
     inputs = _inputs(message.inputs, fetch)
-    return PredictRequest(message.request_id, caller, version, inputs, tuple(message.outputs), deadline)
+    return PredictRequest(caller, version, inputs, tuple(message.outputs), deadline)
 
 
 def _inputs(tensors: Mapping[str, Tensor], fetch: Fetch) -> dict[str, Array]:

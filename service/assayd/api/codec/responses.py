@@ -14,6 +14,7 @@ from assayd.api.codec.models import encode_version
 from assayd.api.codec.tensors import encode_tensor
 from assayd.explain.outcome import Explained, InstanceExplained, InstanceFailed, Notice, Predicted, Used
 from assayd.explain.targets import ResolvedTarget
+from assayd.store.blobs import digest_of
 from assayd.types.arrays import Array
 from assayd.types.model import ModelVersion
 from assayd.types.subject import Segments
@@ -44,6 +45,8 @@ def encode_instance(
     message.diagnostics.rows_run = result.rows_run
     message.warnings.extend(_warning(n) for n in result.notices)
     message.completion = explain_pb2.COMPLETION_FULL
+    message.record.json = result.record
+    message.record.digest = digest_of(result.record)
     return message
 
 

@@ -1,0 +1,119 @@
+"""The record of a decision: what is needed to run an explanation again, and to show later that nothing was changed.
+
+A record holds digests in place of tensors, the same that PutTensor gives them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import rfc8785
+
+from assayd.engine.backend import LoadedModel
+from assayd.explain.outcome import InstanceExplained
+from assayd.explain.request import ExplainRequest
+from assayd.store.tensors import tensor_digest
+from assayd.types.arrays import Array
+from assayd.types.request import PerInput
+from assayd.types.subject import Subject
+
+FORMAT = "assay.v1.Record/1"
+
+
+@dataclass(frozen=True)
+class Stack:
+    """What computes: versions by distribution, the device, and threads of one run (0: onnxruntime chose)."""
+
+    versions: Mapping[str, str]
+    device: str
+    threads: int
+
+
+def record_of(
+    request_id: str,
+    request: ExplainRequest,
+    result: InstanceExplained,
+    subject: Subject,
+    model: LoadedModel,
+    stack: Stack,
+) -> bytes:
+    """The record of one instance as canonical JSON (RFC 8785)."""
+    segments = {} if result.segments is None else result.segments.ids
+    return rfc8785.dumps(
+        {
+            "format": FORMAT,
+            "request_id": request_id,
+            "time": datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="milliseconds"),
+            "tenant": request.caller.tenant,
+            "key": result.key,
+            "model": {
+                "name": request.model.name,
+                "version": request.model.version,
+                "digest": request.model.digest,
+                "spec_digest": request.model.spec_digest,
+            },
+            "method": {
+                "name": request.method_name,
+                "revision": request.method.revision,
+                "parameters": described(request.method),
+            },
+            "layouts": described(request.layouts),
+            "seed": str(request.seed),
+            "generator": "Philox4x64-10",
+            "inputs": _digests(subject.inputs),
+            "explained": list(subject.explained),
+            "baselines": _digests(subject.baselines),
+            "segments": _digests(segments),
+            "targets": [described(t) for t in result.targets],
+            "scores": result.x_scores.astype(result.dtype).astype(float).tolist(),
+            "baseline_scores": result.baseline_scores.astype(result.dtype).astype(float).tolist(),
+            "results": _results(result),
+            "rows": {"asked": result.rows_asked, "run": result.rows_run},
+            "engine": {
+                "device": stack.device,
+                "provider": model.provider,
+                "threads": stack.threads,
+                "batching": described(model.batching),
+            },
+            "versions": dict(stack.versions),
+        }
+    )
+
+
+def described(value: Any) -> Any:
+    """A value of the domain as JSON: tensors by digest, dataclasses by kind and field, parameters by input."""
+    match value:
+        case np.ndarray():
+            said: Any = {"shape": list(value.shape), "dtype": value.dtype.name, "digest": tensor_digest(value)}
+        case PerInput():
+            said = {name: described(item) for name, item in value.values.items()}
+        case Mapping():
+            said = {str(name): described(item) for name, item in value.items()}
+        case tuple() | list():
+            said = [described(item) for item in value]
+        case float() if not np.isfinite(value):
+            said = repr(value)  # JSON has no word for it
+        case _ if is_dataclass(value):
+            said = {"kind": type(value).__name__} | {f.name: described(getattr(value, f.name)) for f in fields(value)}
+        case _:
+            said = value
+    return said
+
+
+def _digests(tensors: Mapping[str, Array]) -> dict[str, str]:
+    return {name: tensor_digest(np.asarray(x)) for name, x in tensors.items()}
+
+
+def _results(result: InstanceExplained) -> dict[str, Any]:
+    """Digests of the tensors as they are sent."""
+    a, dtype = result.attribution, result.dtype
+    single = {"feature_values": a.values, "feature_errors": a.errors, "row_scores": a.row_scores}
+    found: dict[str, Any] = {name: tensor_digest(v.astype(dtype)) for name, v in single.items() if v is not None}
+    for name, maps in (("maps", a.maps), ("map_errors", a.map_errors)):
+        found[name] = {of: tensor_digest(v.astype(dtype)) for of, v in maps.items()}
+    return found
