@@ -29,7 +29,7 @@ OLD_PYTHON = $(call find-python,python3.10 python3.11 python3.12 $(BIN)/python p
 endif
 need-old-python = test -n "$(OLD_PYTHON)" || { echo "grpcio-tools $(OLD_GRPC) needs a Python 3.10 to 3.12: OLD_PYTHON=…"; exit 1; }
 
-.PHONY: help setup demo test check lint types contracts serve proto proto-check floor gpu-test clean
+.PHONY: help setup demo test check lint types contracts serve proto proto-check floor bench gpu-test clean
 
 help:  ## show this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -56,6 +56,9 @@ contracts: $(STAMP)
 
 serve: $(STAMP)  ## serve the demo's models on 127.0.0.1:50051, metrics on :9464; ARGS="--flag …" adds flags
 	$(BIN)/assayd serve --listen 127.0.0.1:50051 --metrics 127.0.0.1:9464 --store .store --models deploy/demo/models $(ARGS)
+
+bench: $(STAMP)  ## what explaining costs beside the model itself, as a ratio in one run; ARGS="--pairs 15"
+	$(BIN)/python -m tests.bench.efficiency $(ARGS)
 
 gpu-test: $(STAMP)  ## run the tests that need CUDA
 	$(BIN)/python -m pytest -q -m gpu $(ARGS)

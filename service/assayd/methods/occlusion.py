@@ -14,7 +14,7 @@ from assayd.types.method import Explanation
 from assayd.types.request import BaselineSpec, FeatureSpec, PerInput
 from assayd.types.result import Attribution, Scores, WindowGrid
 from assayd.types.rows import BoxRows, MaskRows, Plan
-from assayd.types.subject import Segments, Subject
+from assayd.types.subject import Subject
 
 EDGE_RULES = ("clip", "valid")
 
@@ -83,7 +83,7 @@ class Occlusion:
         baselines = subject.baseline_count
         scores = yield Plan(segments.count * baselines, _mask_rows(segments.count, baselines))
         each = _differences(scores, segments.count, baselines)
-        return _attribution(each, lambda values: _on_elements(values, segments), ())
+        return _attribution(each, segments.paint, ())
 
     def _grids(self, subject: Subject) -> list[WindowGrid]:
         if self.edge not in EDGE_RULES:
@@ -241,9 +241,3 @@ def _spread(values: Floats, axis: int, window: int, stride: int, extent: int) ->
         inside = min(len(windows), -(-(extent - offset) // stride))
         out[offset : offset + inside * stride : stride] += windows[:inside]
     return np.moveaxis(out, 0, axis)
-
-
-def _on_elements(values: Floats, segments: Segments) -> dict[str, Floats]:
-    """A feature's value on each of its elements, 0 elsewhere: [T, *ids]."""
-    padded = np.concatenate([values, np.zeros((len(values), 1))], axis=1)  # id -1 takes the last
-    return {name: padded[:, ids] for name, ids in segments.ids.items()}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from assayd.types.arrays import Array, Floats
+from assayd.types.subject import Segments
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +31,18 @@ class WindowGrid:
 
 
 @dataclass(frozen=True, eq=False)
+class Drawn:
+    """Rows that a method drew, in the order of drawing and with repetitions, and their scores.
+
+    samples: what the method takes as its parameter `samples` to use them again: masks [n, F] bool under "", or by input
+    [n, *input]. scores: [T, n].
+    """
+
+    samples: Mapping[str, Array]
+    scores: Floats
+
+
+@dataclass(frozen=True, eq=False)
 class Attribution:
     """An explanation of one instance.
 
@@ -37,6 +50,11 @@ class Attribution:
     where the values are exact given their rows. maps, map_errors: by explained input [T, *input] with extent 1 on axes
     along which they can't vary. row_scores: [T, n], for methods that return their rows; keep: the masks, if the caller
     doesn't have them.
+
+    Of methods that fit a surrogate. intercept: [T], its score where all its variables are 0. r_squared: [T],
+    the share of the scores' weighted variance that it explains. drawn: makes the rows and their scores, for those who
+    want them; nothing is kept unpacked until then. segments: the features, where the method cuts them itself (the
+    columns of a table); else they are the subject's.
     """
 
     values: Floats | None = None
@@ -46,3 +64,7 @@ class Attribution:
     windows: tuple[WindowGrid, ...] = ()
     row_scores: Floats | None = None
     keep: Array | None = None
+    intercept: Floats | None = None
+    r_squared: Floats | None = None
+    drawn: Callable[[], Drawn] | None = None
+    segments: Segments | None = None

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import ClassVar
 
-from assayd.types.arrays import Array, Ids
+import numpy as np
+
+from assayd.types.arrays import Array, Floats, Ids
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,6 +23,11 @@ class Segments:
     ids: Mapping[str, Ids]
     count: int
     names: tuple[str, ...] = ()
+
+    def paint(self, values: Floats) -> dict[str, Floats]:
+        """A feature's value on each of its elements, 0 elsewhere: from [T, F] to [T, *ids] by input."""
+        padded = np.concatenate([values, np.zeros((len(values), 1))], axis=1)  # id -1 takes the last
+        return {name: padded[:, ids] for name, ids in self.ids.items()}
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,138 @@
+"""The method: its parameters, its plans, and the derivatives that come of their scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+
+from assayd.errors import InvalidRequest
+from assayd.methods.jacobian.estimate import derivatives
+from assayd.methods.jacobian.ground import ground_of, scale_of
+from assayd.methods.jacobian.stencil import SCHEMES, Stencil, place
+from assayd.types.arrays import Array, Floats
+from assayd.types.method import Explanation
+from assayd.types.request import BaselineSpec, Bounds, Elements, FeatureSpec, PerInput
+from assayd.types.result import Attribution, Scores
+from assayd.types.rows import NudgeRows, Plan
+from assayd.types.subject import Subject
+
+FEATURES_A_PLAN = 4096
+"""A plan's scores are reduced before the next plan is made, so that at most this many features' scores are held."""
+
+
+@dataclass(frozen=True, eq=False)
+class Jacobian:
+    """J[o, i] = df_o / dx_i of every score o by every element i, or by every feature.
+
+    scheme: "forward", "central" or "richardson" (Richardson's extrapolation of central differences at h and h/2, which
+    is the five-point formula). All are the derivative at x of the polynomial through the points, taken where they really
+    lie: x + h is a number of the input's dtype, and the true difference divides. Differences are of float64 scores.
+
+    features: in place of elements; then J[o, g] is the derivative by t of f(x + t * scale) with every element of group g
+    moving, the sum of scale_i * df_o / dx_i. Each element of a group is rounded for itself; what divides is the mean of
+    the actual moves, in units of the scale. `Elements()` means the same as None: plain derivatives, whatever the scale.
+
+    step: absolute; over features in units of the scale, which is then 1 where none is given. rel_step: times the scale.
+    scale: above 0, [*input] or scalar; where none is given max(1, |x|). A feature that spans inputs takes the smallest
+    of their steps. Without a step the three h, h/8 and h/64 are tried, h being scale times the square, third or
+    fifth root of the dtype's epsilon (forward, central, richardson), and each entry is of the one with the smallest
+    estimate; so a column whose spread is a hundredth of its scale fares as well as others.
+
+    bounds: no row leaves them, nor the dtype's range. Where x - h or x + h would, the points lie on one side, at the
+    same order; where they don't fit there either, h shrinks.
+
+    error_estimate: the estimate adds truncation (how far the entry moves as the step shrinks, or as the points of half
+    the step are added) and rounding, which is measured: what is left of a feature's scores when every polynomial through
+    its points is taken out, pooled over features. Without a step, False leaves out h/8.
+
+    Rows of a feature (points that two-sided and one-sided differences need alike):
+
+        scheme      step given, no estimate   step given   no step, no estimate   no step
+        forward     1                         2            2                      3
+        central     2                         4            4                      6
+        richardson  4                         6            8                      12
+
+    Row r of the plan is point r % points of feature r // points. More than `FEATURES_A_PLAN` features make several
+    plans. Attribution: values and errors [T, F], no maps.
+
+    References: Nocedal and Wright, Numerical Optimization, 8.1; Fornberg 1988 (weights at any points); Hamming's
+    difference table for the rounding, as in More and Wild 2011.
+    """
+
+    scheme: str = "central"
+    step: PerInput[float] = field(default_factory=PerInput)
+    rel_step: PerInput[float] = field(default_factory=PerInput)
+    scale: PerInput[Array] = field(default_factory=PerInput)
+    outputs: tuple[str, ...] = ()
+    features: FeatureSpec | None = None
+    bounds: PerInput[Bounds] = field(default_factory=PerInput)
+    error_estimate: bool = True
+
+    revision: ClassVar[int] = 1
+
+    @property
+    def baseline(self) -> PerInput[BaselineSpec]:
+        """None: nothing is ever absent."""
+        return PerInput()
+
+    @property
+    def grouped(self) -> bool:
+        """Whether derivatives are along groups, in units of the scale."""
+        return not isinstance(self.features, Elements | None)
+
+    def nudge_scale(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """What `Subject.scale` has to be. inputs: the explained ones, [*input] each.
+
+        1 for elements, whose rows carry the exact move; over features the scale, in float64. Raises `InvalidRequest`
+        (scale) for one of the wrong shape, or not above 0.
+        """
+        if not self.grouped:
+            return dict.fromkeys(inputs, np.ones(()))
+        return {name: scale_of(name, x, self.scale, self.step) for name, x in inputs.items()}
+
+    def explain(self, subject: Subject) -> Explanation:
+        """Yield a plan for each `FEATURES_A_PLAN` features, and reduce its scores.
+
+        Raises `InvalidRequest`: an unknown scheme (scheme); step and rel_step at once, one not above 0, or below what
+        the dtype resolves at x (step, rel_step); a scale not above 0 or of the wrong shape (scale); x outside its bounds,
+        bounds of the wrong shape, or without room for a step (bounds); a parameter for an input that isn't explained.
+        `NotFinite` (inputs[name]) where an element that must move is NaN or infinite. `ModelUnfit`
+        (inputs_to_explain) for an input that isn't floating-point.
+        """
+        self._check(subject)
+        ground = ground_of(subject, self)
+        stencil = place(ground, SCHEMES[self.scheme], ladder=not self._has_step, estimate=self.error_estimate)
+        points, count = stencil.steps.shape
+        pieces = -(-count // FEATURES_A_PLAN)
+        edges = [count * piece // pieces for piece in range(pieces + 1)]
+        values = errors = np.empty((0, count))
+        for a, b in zip(edges[:-1], edges[1:], strict=True):
+            part = stencil.of_features(a, b)
+            scores = yield Plan((b - a) * points, _Rows(part, a), later=(count - b) * points)
+            if not a:
+                values, errors = np.empty((2, len(scores.x), count))
+            values[:, a:b], errors[:, a:b] = _reduce(part, scores)
+            del scores  # held no longer than it takes
+        return Attribution(values=values, errors=errors if self.error_estimate else None)
+
+    @property
+    def _has_step(self) -> bool:
+        return bool(self.step) or bool(self.rel_step)
+
+    def _check(self, subject: Subject) -> None:
+        if self.scheme not in SCHEMES:
+            raise InvalidRequest(f"the scheme is one of {', '.join(SCHEMES)}, not {self.scheme!r}", field="scheme")
+        if self.step and self.rel_step:
+            raise InvalidRequest("give step or rel_step, not both", field="rel_step")
+        for parameter in ("step", "rel_step", "scale", "bounds"):
+            given: PerInput[object] = getattr(self, parameter)
+            for name in given.values:
+                if name and name not in subject.explained:
+                    explained = ", ".join(map(repr, subject.explained))
+                    raise InvalidRequest(
+                        f"{parameter} for input {name[:80]!r}, which is not explained; explained: {explained}",
+                        field=parameter,
+                    )

@@ -1,0 +1,121 @@
+"""Masks: features kept or at their baseline, a bit each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from assayd.errors import InvalidRequest, InvalidTensor
+from assayd.methods.lime.sample import Draws, merge, unmerged
+from assayd.types.arrays import Array, Floats
+from assayd.types.rows import MaskRows
+
+_WORD = 64
+
+
+@dataclass(frozen=True, eq=False)
+class MaskSample:
+    """Masks at every baseline. words: uint64 [rows, ceil(F / 64)], feature f in bit f % 64 of word f // 64."""
+
+    words: NDArray[np.uint64]
+    features: int
+    draws: Draws
+    copies: int
+
+    @property
+    def z_x(self) -> Floats:
+        """x keeps everything."""
+        return np.ones(self.features)
+
+    def cut(self, rows: int) -> MaskSample:
+        """The first rows alone."""
+        return replace(self, words=self.words[:rows], draws=self.draws.cut(rows))
+
+    def keep(self, a: int, b: int) -> NDArray[np.bool_]:
+        """Masks of rows a <= r < b, [b - a, F]."""
+        return _unpacked(self.words[a:b], self.features)
+
+    def z(self, a: int, b: int) -> Floats:
+        """1 where a feature is kept."""
+        return self.keep(a, b).astype(np.float64)
+
+    def squared_distance(self, z: Floats) -> Floats:
+        """Of the cosine distance from the mask that keeps all: (1 - sqrt(kept / F))^2; an empty mask is at 1."""
+        distance: Floats = (1 - np.sqrt(z.mean(axis=1))) ** 2
+        return distance
+
+    def blocks(self, a: int, b: int) -> Sequence[MaskRows]:
+        """Each mask at one baseline after the other."""
+        row = np.arange(a, b)
+        first = a // self.copies
+        keep = self.keep(first, -(-b // self.copies))
+        return [MaskRows(keep[row // self.copies - first], (row % self.copies).astype(np.int32))]
+
+    def samples(self) -> dict[str, Array]:
+        """All draws, [n, F] bool."""
+        return {"": _unpacked(self.words[self.draws.order], self.features)}
+
+
+def draw(features: int, total: int, stream: int, copies: int) -> MaskSample:
+    """`total` draws: all kept, then features kept by the toss of a coin. Those of a smaller total are the first ones."""
+    width = -(-features // _WORD)
+    words = np.empty((total, width), np.uint64)
+    words[0] = ~np.uint64(0)
+    words[1:] = np.random.Philox(key=stream).random_raw((total - 1) * width).reshape(total - 1, width)
+    _clear_beyond(words, features)
+    if width > 1:  # with more than 64 features two masks are equal once in 2^64 pairs
+        return MaskSample(words, features, unmerged(total), copies)
+    first, draws = merge(words)
+    return MaskSample(words[first], features, draws, copies)
+
+
+def enumerate_all(features: int, total: int, stream: int, copies: int) -> MaskSample:
+    """All 2^F masks, standing for `total` draws; all kept comes first, the others in random order."""
+    count = 1 << features
+    words = np.empty((count, 1), np.uint64)
+    words[0] = count - 1
+    words[1:, 0] = np.random.Generator(np.random.Philox(key=stream)).permutation(count - 1)
+    return MaskSample(words, features, Draws(count, np.arange(count), total / count, exact=True), copies)
+
+
+def given(keep: Array, features: int, total: int | None, copies: int) -> MaskSample:
+    """The caller's masks [n, F], standing for `total` draws.
+
+    Raises `InvalidTensor` (samples) for a wrong dtype or shape, `InvalidRequest` (samples) for values that aren't 0 or 1.
+    """
+    if keep.dtype.kind not in "biuf":
+        raise InvalidTensor("masks are bool or numbers, 0 or 1 each", field="samples")
+    if keep.ndim != 2 or not len(keep) or keep.shape[1] != features:
+        raise InvalidTensor(
+            f"masks have shape {list(keep.shape)}, not [n, {features}] with n of at least 1: one column a feature",
+            field="samples",
+        )
+    bits = keep != 0
+    if not (keep[bits] == 1).all():
+        raise InvalidRequest("masks hold 0 and 1 alone", field="samples")
+    words = _packed(bits)
+    first, draws = merge(words)
+    return MaskSample(words[first], features, replace(draws, unit=(total or len(keep)) / len(keep)), copies)
+
+
+def _clear_beyond(words: NDArray[np.uint64], features: int) -> None:
+    """Zero the last word's bits that belong to no feature, so that equal masks are equal words."""
+    used = features % _WORD
+    if used:
+        words[:, -1] &= np.uint64((1 << used) - 1)
+
+
+def _packed(bits: NDArray[np.bool_]) -> NDArray[np.uint64]:
+    width = -(-bits.shape[1] // _WORD)
+    packed = np.zeros((len(bits), width * 8), np.uint8)
+    found = np.packbits(bits, axis=1, bitorder="little")
+    packed[:, : found.shape[1]] = found
+    return packed.view("<u8").astype(np.uint64, copy=False)
+
+
+def _unpacked(words: NDArray[np.uint64], features: int) -> NDArray[np.bool_]:
+    octets = np.ascontiguousarray(words).astype("<u8", copy=False).view(np.uint8)
+    return np.unpackbits(octets, axis=1, count=features, bitorder="little").view(np.bool_)

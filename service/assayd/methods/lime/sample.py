@@ -1,0 +1,117 @@
+"""What a surrogate is fitted to: draws, merged into distinct rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from assayd.types.arrays import Array, Floats, Ints
+from assayd.types.rows import RowBlock
+
+BLOCK_CELLS = 1 << 21
+"""Numbers of a design matrix that are unpacked at a time."""
+
+
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """Which row each draw is.
+
+    rows: how many there are, numbered in the order of their first draw. order: int64 [n], a row each. unit: the weight
+    of one draw. exact: nothing was left to chance, for the rows are all there are.
+    """
+
+    rows: int
+    order: Ints
+    unit: float = 1.0
+    exact: bool = False
+
+    @property
+    def counts(self) -> Floats:
+        """Draws of each row, [rows]."""
+        return np.bincount(self.order, minlength=self.rows).astype(np.float64)
+
+    def cut(self, rows: int) -> Draws:
+        """The draws up to the first of a row beyond `rows`; part of an enumeration is a draw without repetition."""
+        if rows == self.rows:
+            return self
+        stop = int(np.argmax(self.order >= rows))
+        return Draws(rows, self.order[:stop], 1.0 if self.exact else self.unit)
+
+
+class Sample(Protocol):
+    """Perturbed copies of one instance. The first row of a drawn one is x itself.
+
+    copies: rows of the plan for each row of the sample; their scores are averaged. z_x: [F], what z is at x.
+    """
+
+    @property
+    def draws(self) -> Draws: ...
+    @property
+    def copies(self) -> int: ...
+    @property
+    def z_x(self) -> Floats: ...
+
+    def cut(self, rows: int) -> Sample:
+        """The first rows alone."""
+
+    def z(self, a: int, b: int) -> Floats:
+        """The surrogate's variables in rows a <= r < b, [b - a, F]."""
+
+    def squared_distance(self, z: Floats) -> Floats:
+        """From x, [n]; z: [n, F]."""
+
+    def blocks(self, a: int, b: int) -> Sequence[RowBlock]:
+        """Rows a <= r < b of the plan, where row r is copy r % copies of row r // copies."""
+
+    def samples(self) -> dict[str, Array]:
+        """All draws, in the form of the parameter `samples`."""
+
+
+class Design:
+    """The variables of all rows a block at a time; kept where they fit in one."""
+
+    def __init__(self, sample: Sample) -> None:
+        self._sample = sample
+        self.rows, self.features = sample.draws.rows, len(sample.z_x)
+        self._step = max(1, BLOCK_CELLS // self.features)
+        self._only = sample.z(0, self.rows) if self.rows <= self._step else None
+
+    def __iter__(self) -> Iterator[tuple[slice, Floats]]:
+        """Rows, and their z [rows, F]."""
+        if self._only is not None:
+            yield slice(0, self.rows), self._only
+            return
+        for a in range(0, self.rows, self._step):
+            b = min(a + self._step, self.rows)
+            yield slice(a, b), self._sample.z(a, b)
+
+    def whole(self) -> Floats:
+        """z of all rows, [rows, F]."""
+        return self._sample.z(0, self.rows) if self._only is None else self._only
+
+    def proximity(self, width: float) -> Floats:
+        """exp(-d^2 / (2 width^2)), [rows]."""
+        out = np.empty(self.rows)
+        for rows, z in self:
+            with np.errstate(over="ignore", under="ignore"):
+                out[rows] = np.exp(self._sample.squared_distance(z) / width * (-0.5 / width))
+        return out
+
+
+def merge(keys: Array) -> tuple[Ints, Draws]:
+    """Give equal keys one row. keys: [n, k], of a dtype without padding. Returns the first draw of each row as well."""
+    packed = np.ascontiguousarray(keys)
+    column = packed if packed.shape[1] == 1 else packed.view(np.dtype((np.void, packed.itemsize * packed.shape[1])))
+    _, first, order = np.unique(column[:, 0], return_index=True, return_inverse=True)
+    by_appearance = np.argsort(first)
+    number = np.empty_like(by_appearance)
+    number[by_appearance] = np.arange(len(first))
+    return first[by_appearance], Draws(len(first), number[order.reshape(-1)])
+
+
+def unmerged(count: int) -> Draws:
+    """Every draw its own row."""
+    return Draws(count, np.arange(count))

@@ -1,0 +1,158 @@
+"""Surrogates: what is fitted to the scores of the rows, by weighted least squares and a penalty.
+
+All take the rows merged: a row of weight w drawn c times counts as c rows of weight w.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from scipy.linalg import LinAlgError, cho_factor, cho_solve, eigh
+
+from assayd.methods.lime.sample import Design, Draws
+from assayd.types.arrays import Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """values: [T, F]. intercept, r_squared: [T]. errors: standard errors [T, F], or None where none are known."""
+
+    values: Floats
+    intercept: Floats
+    r_squared: Floats
+    errors: Floats | None = None
+
+
+Fitter: TypeAlias = Callable[[Floats, Floats, Floats], Fit]
+"""From z [rows, F], weights [rows] and scores [rows, T]."""
+
+
+def ridge(design: Design, proximity: Floats, scores: Floats, alpha: float, draws: Draws) -> Fit:
+    """Minimise the weighted sum of squares + alpha x the squared coefficients; the intercept is free of penalty.
+
+    One factorisation serves all targets. proximity: [rows]; scores: [rows, T].
+
+    Errors are the sandwich A^-1 (sum w^2 r^2 x x') A^-1 over all draws, with A = X' W X + alpha, residuals r and weights
+    w; 0 where nothing was left to chance. On centred variables the intercept separates from A, and the variance of
+    coefficient j is the sum of w^2 r^2 (A^-1 x)_j^2.
+    """
+    counts = draws.counts * draws.unit
+    weights = counts * proximity
+    total = weights.sum()
+    mean_z = sum(weights[rows] @ z for rows, z in design) / total
+    mean_score = weights @ scores / total
+    centred = scores - mean_score
+    gram = np.zeros((design.features, design.features))
+    cross = np.zeros((design.features, scores.shape[1]))
+    root = np.sqrt(weights)[:, np.newaxis]
+    for rows, z in design:
+        scaled = (z - mean_z) * root[rows]
+        gram += scaled.T @ scaled
+        cross += scaled.T @ (centred[rows] * root[rows])
+    inverse = _inverse(gram, alpha)
+    values = inverse @ cross
+    # Once more on what is left over: an inverse loses digits that a solver keeps.
+    values += inverse @ (cross - gram @ values - alpha * values)
+    left = np.zeros(scores.shape[1])
+    variance = np.zeros((scores.shape[1], design.features))
+    of_draws = counts * draws.unit * proximity**2
+    for rows, z in design:
+        z_centred = z - mean_z
+        squares = (centred[rows] - z_centred @ values) ** 2
+        left += weights[rows] @ squares
+        if not draws.exact:
+            variance += (of_draws[rows, np.newaxis] * squares).T @ (z_centred @ inverse) ** 2
+    r_squared = _share_explained(left, weights @ centred**2)
+    return Fit(values.T, mean_score - mean_z @ values, r_squared, np.sqrt(variance))
+
+
+def _inverse(gram: Floats, alpha: float) -> Floats:
+    """(gram + alpha)^-1, or the pseudo-inverse where that is singular: collinear features share what they explain."""
+    penalised = gram + alpha * np.eye(len(gram))
+    if alpha > 0:
+        try:
+            inverse: Floats = cho_solve(cho_factor(penalised, lower=True), np.eye(len(gram)))
+        except LinAlgError:
+            pass
+        else:
+            return inverse
+    values, vectors = eigh(penalised)
+    seen = values > len(gram) * np.finfo(np.float64).eps * max(values[-1], 0.0)
+    return (vectors[:, seen] / values[seen]) @ vectors[:, seen].T
+
+
+def lasso(z: Floats, weights: Floats, scores: Floats, alpha: float) -> Fit:
+    """Minimise half the weighted mean of squares + alpha x the absolute coefficients: scikit-learn's Lasso."""
+    from sklearn.linear_model import Lasso  # 0.7 s, which a server that fits ridges needn't wait for
+
+    weights = weights / weights.sum()
+    mean_z, mean_score = weights @ z, weights @ scores
+    root = np.sqrt(weights * len(weights))[:, np.newaxis]
+    scaled, values = (z - mean_z) * root, np.zeros((scores.shape[1], z.shape[1]))
+    if alpha > 0:
+        model = Lasso(alpha=alpha, fit_intercept=False, tol=1e-12, max_iter=100_000)
+        for target, score in enumerate(np.ascontiguousarray(((scores - mean_score) * root).T)):
+            values[target] = model.fit(scaled, score).coef_
+    else:
+        values = (_inverse(scaled.T @ scaled, 0.0) @ (scaled.T @ ((scores - mean_score) * root))).T
+    left = weights @ (scores - mean_score - (z - mean_z) @ values.T) ** 2
+    r_squared = _share_explained(left, weights @ (scores - mean_score) ** 2)
+    return Fit(values, mean_score - values @ mean_z, r_squared)
+
+
+def tree(z: Floats, weights: Floats, scores: Floats, alpha: float, z_x: Floats) -> Fit:
+    """A regression tree (CART), pruned so that a leaf more explains alpha x the scores' weighted variance or more.
+
+    That price is to a leaf what ridge's penalty is to a coefficient: alpha 1 asks for as much as one sample in the mean
+    contributes, whatever the scores' scale. A tree has no coefficients, so a feature's value is what the splits on it
+    add up to along x's path, child minus parent (Saabas 2014): intercept + values is the tree's answer at x.
+    """
+    from sklearn.tree import DecisionTreeRegressor  # 0.7 s
+
+    mean_score = weights @ scores / weights.sum()
+    spread = weights @ (scores - mean_score) ** 2
+    values, left = np.zeros((scores.shape[1], z.shape[1])), spread.copy()
+    # Features whose splits are equally good are told apart by chance in scikit-learn, so by a fixed one.
+    model = DecisionTreeRegressor(random_state=0)
+    for target, score in enumerate(scores.T):
+        if _is_constant(spread[target], weights, scores[:, target]):
+            continue
+        model.set_params(ccp_alpha=alpha * spread[target] / weights.sum() ** 2)
+        model.fit(z, score, sample_weight=weights)
+        left[target] = weights @ (score - model.predict(z)) ** 2
+        nodes = np.flatnonzero(model.decision_path(z_x[np.newaxis]).toarray()[0])
+        answers = model.tree_.value[nodes, 0, 0]
+        np.add.at(values[target], model.tree_.feature[nodes[:-1]], np.diff(answers))
+    return Fit(values, mean_score, _share_explained(left, spread))
+
+
+def bootstrap(fitter: Fitter, z: Floats, proximity: Floats, scores: Floats, draws: Draws, count: int, key: int) -> Fit:
+    """Fit, and take the spread of `count` fits to draws drawn anew from the draws as the error."""
+    counts = draws.counts
+    fit = fitter(z, counts * draws.unit * proximity, scores)
+    if draws.exact:
+        return Fit(fit.values, fit.intercept, fit.r_squared, np.zeros_like(fit.values))
+    if count == 0:
+        return fit
+    # Far along the instance's stream, so that the samples don't depend on it.
+    rng = np.random.Generator(np.random.Philox(key=key).jumped())
+    replicates = np.empty((count, *fit.values.shape))
+    for number in range(count):
+        again = rng.multinomial(len(draws.order), counts / counts.sum())
+        weights = again * draws.unit * proximity
+        some = weights > 0
+        replicates[number] = fitter(z[some], weights[some], scores[some]).values if some.any() else 0.0
+    return Fit(fit.values, fit.intercept, fit.r_squared, replicates.std(axis=0, ddof=1))
+
+
+def _is_constant(spread: float, weights: Floats, score: Floats) -> bool:
+    """Whether the scores differ by rounding alone."""
+    return bool(spread <= weights.sum() * (4 * np.finfo(np.float64).eps * np.abs(score).max()) ** 2)
+
+
+def _share_explained(left: Floats, spread: Floats) -> Floats:
+    """Weighted R^2 [T]; 1 where there was nothing to explain."""
+    return 1 - np.divide(left, spread, out=np.zeros_like(left), where=spread > 0)
