@@ -63,6 +63,17 @@ class SegmentMean:
 
 BaselineSpec: TypeAlias = Constant | Given | Mean | GaussianBlur | SegmentMean
 
+# ---- ranges ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Bounds:
+    """Range of an input, each end [*input] or scalar; None where there is no end."""
+
+    lower: Array | None = None
+    upper: Array | None = None
+
+
 # ---- features --------------------------------------------------------------------------------------------------
 
 

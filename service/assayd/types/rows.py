@@ -88,11 +88,13 @@ class Plan:
     """`size` rows that are made when a batch has room for them.
 
     rows(a, b) gives the rows a <= r < b in order, in one or more blocks. It must be pure: called again with the same
-    bounds it gives the same rows.
+    bounds it gives the same rows. later: rows of the plans that will follow, where that is known already, so that a
+    budget can refuse before anything runs.
     """
 
     size: int
     rows: Callable[[int, int], Sequence[RowBlock]]
+    later: int = 0
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,109 @@
+"""Every field of a request is looked at: what isn't known or isn't served is refused by its name."""
+
+import pytest
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+
+from assay.v1 import explain_pb2, tensor_pb2
+from assay.v1.explain_service_pb2 import ExplainRequest, ExplainStreamRequest
+from assay.v1.model_service_pb2 import UploadModelRequest
+from assayd.api.codec.vet import ANY_VALUE, NOT_SERVED, vet
+from assayd.errors import InvalidRequest, NotServed
+
+UNKNOWN = b"\xfa\x7f\x01x"  # field 2047, one byte
+
+
+def field_of(error, message):
+    with pytest.raises(error) as got:
+        vet(message)
+    return got.value.field
+
+
+def with_unknown(message, bytes_of_it=UNKNOWN):
+    message.MergeFromString(bytes_of_it)
+    return message
+
+
+def test_what_is_known_and_served_passes():
+    request = ExplainRequest(model="m", seed=3, reproducible=False, return_rows=False)
+    request.inputs["x"].dtype = tensor_pb2.DATA_TYPE_FLOAT
+    request.targets.add(scale=explain_pb2.SCALE_LOG)
+    request.budget.on_exhausted = explain_pb2.ON_BUDGET_FAIL
+    vet(request)
+    vet(FileDescriptorSet())
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        (lambda r: r.lime.SetInParent(), "lime"),
+        (lambda r: r.jacobian.SetInParent(), "jacobian"),
+        (lambda r: setattr(r, "reproducible", True), "reproducible"),
+        (lambda r: setattr(r, "return_rows", True), "return_rows"),
+        (lambda r: r.budget.time.SetInParent(), "budget.time"),
+        (lambda r: setattr(r.budget, "on_exhausted", explain_pb2.ON_BUDGET_PARTIAL), "budget.on_exhausted"),
+    ],
+)
+def test_what_is_not_served_says_so_even_where_it_is_empty(change, field):
+    served = {k for k in NOT_SERVED if k.rpartition(".")[2] == field.rpartition(".")[2]}
+    if not served:
+        pytest.skip("served by now")
+    request = ExplainRequest()
+    change(request)
+    assert field_of(NotServed, request) == field
+    assert field_of(NotServed, ExplainStreamRequest(request=request)) == f"request.{field}"
+
+
+def test_each_entry_names_a_field_and_a_value_that_there_are():
+    for name, value in NOT_SERVED.items():
+        message, _, field = name.rpartition(".")
+        descriptor = {m.DESCRIPTOR.full_name: m for m in (ExplainRequest, explain_pb2.Budget)}[message].DESCRIPTOR
+        known = descriptor.fields_by_name[field]
+        assert value == ANY_VALUE or value in known.enum_type.values_by_name
+
+
+@pytest.mark.parametrize(
+    ("place", "path"),
+    [
+        (lambda r: r, None),
+        (lambda r: r.budget, "budget"),
+        (lambda r: r.inputs["x"], "inputs[x]"),
+        (lambda r: r.targets.add(), "targets[0]"),
+        (lambda r: r.occlusion.baseline.add().mean, "occlusion.baseline[0].mean"),
+        (lambda r: r.instance_targets.add().targets.add().weights, "instance_targets[0].targets[0].weights"),
+    ],
+)
+def test_a_field_that_is_not_known_is_refused_where_it_stands(place, path):
+    request = ExplainRequest()
+    with_unknown(place(request))
+    assert field_of(InvalidRequest, request) == path
+    with pytest.raises(InvalidRequest, match="field number 2047 of assay.v1"):
+        vet(request)
+
+
+@pytest.mark.parametrize(
+    ("place", "path"),
+    [
+        (lambda r: setattr(r, "priority", 99), "priority"),
+        (lambda r: setattr(r.inputs["x"], "dtype", 14), "inputs[x].dtype"),
+        (lambda r: setattr(r.targets.add(), "scale", 9), "targets[0].scale"),
+        (lambda r: setattr(r.layouts.add(), "layout", 9), "layouts[0].layout"),
+        (lambda r: setattr(r.occlusion, "edge", 9), "occlusion.edge"),
+        (lambda r: setattr(r.occlusion.features.groups.groups.add(), "kind", 9), "occlusion.features.groups.groups[0].kind"),
+    ],
+)  # fmt: skip
+def test_an_enum_value_that_is_not_known_is_refused(place, path):
+    request = ExplainRequest()
+    place(request)
+    assert field_of(InvalidRequest, request) == path
+
+
+def test_specs_are_vetted_with_their_header():
+    upload = UploadModelRequest()
+    upload.header.spec.inputs.add().layout = 9
+    assert field_of(InvalidRequest, upload) == "header.spec.inputs[0].layout"
+
+
+def test_a_long_name_of_an_input_is_cut():
+    request = ExplainRequest()
+    with_unknown(request.inputs["x" * 500])
+    assert len(field_of(InvalidRequest, request)) < 100
