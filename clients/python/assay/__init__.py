@@ -46,6 +46,7 @@ from assay.methods import Jacobian, Lime, Occlusion, Rows
 from assay.models import Batching, Model, ModelSpec, TensorInfo
 from assay.requests import Budget
 from assay.responses import Limits, ServerInfo
+from assay.statistics import GaussianTable, QuartileTable
 from assay.targets import PerInstance, Target
 
 try:
@@ -70,6 +71,7 @@ __all__ = [
     "FailedPrecondition",
     "Feature",
     "GaussianBlur",
+    "GaussianTable",
     "Grid",
     "Group",
     "Groups",
@@ -87,6 +89,7 @@ __all__ = [
     "PerInstance",
     "PermissionDenied",
     "Progress",
+    "QuartileTable",
     "Record",
     "ResolvedTarget",
     "ResourceExhausted",

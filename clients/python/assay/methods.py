@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias
 from assay.baselines import Baseline
 from assay.features import Features
 from assay.perinput import PerInput
+from assay.statistics import GaussianTable, QuartileTable
 from assay.tensors import Array
 
 Sizes: TypeAlias = int | Sequence[int]
@@ -52,13 +53,13 @@ class Lime:
     """LIME (Ribeiro et al. 2016): a weighted surrogate fitted to randomly perturbed rows.
 
     Attributes:
-        num_samples: rows drawn; by default 1000.
+        num_samples: rows drawn; by default 1000, 5000 with a table.
         features: what the masks switch.
         baseline: what absent features are; by default what the model's spec says, else 0.
         kernel_width: width of exp(-d^2 / (2 width^2)); by default 0.25 on the cosine distance of masks.
         surrogate: what is fitted.
         alpha: strength of the penalty.
-        sampling: how rows are drawn.
+        sampling: how rows are drawn: by masks, or by the training statistics of a table.
         samples: samples of an earlier result, to be used in place of drawn ones.
         until_error: stop drawing when the largest standard error of a coefficient is below this.
         bootstrap: replicates for the errors of lasso and tree; 0 is none.
@@ -70,7 +71,7 @@ class Lime:
     kernel_width: float | None = None
     surrogate: Literal["ridge", "lasso", "tree"] = "ridge"
     alpha: float = 1.0
-    sampling: Literal["mask"] | None = None
+    sampling: Literal["mask"] | QuartileTable | GaussianTable | None = None
     samples: PerInput[Array] | None = None
     until_error: float | None = None
     bootstrap: int = 0

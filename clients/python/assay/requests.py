@@ -17,6 +17,7 @@ from assay.errors import invalid
 from assay.features import encode_features
 from assay.methods import METHODS, Method
 from assay.perinput import PerInput, entries
+from assay.statistics import GaussianTable, QuartileTable
 from assay.targets import Targets, encode_targets
 from assay.tensors import floating, is_digest, to_tensor
 from assay.v1 import explain_pb2, explain_service_pb2, model_service_pb2
@@ -223,8 +224,10 @@ def _bounds(value: Any, field: str) -> list[Any]:
 
 
 def _sampling(value: Any, field: str) -> Any:
+    if isinstance(value, (QuartileTable, GaussianTable)):
+        return value.encode()
     if value != "mask":
-        raise invalid(field, f"{value!r} is none of 'mask'")
+        raise invalid(field, f"{value!r} is neither 'mask' nor a QuartileTable or GaussianTable")
     return explain_pb2.Sampling(mask=explain_pb2.Sampling.Mask())
 
 

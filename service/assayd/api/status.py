@@ -14,8 +14,9 @@ from google.rpc import error_details_pb2, status_pb2
 from assayd import errors
 
 DOMAIN = "assay.v1"
-_MAX_MESSAGE = 1000
-_MAX_METADATA = 300
+_MAX_MESSAGE_BYTES = 1000
+_MAX_FIELD_BYTES = 300
+_MAX_METADATA_BYTES = 1000
 
 _CODES: Mapping[type[errors.AssayError], grpc.StatusCode] = {
     errors.InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
@@ -54,11 +55,11 @@ def to_status(error: Exception, incident: str = "") -> status_pb2.Status:
         bug = error_details_pb2.ErrorInfo(reason="BUG", domain=DOMAIN, metadata={"incident": incident})
         text = f"a bug in the server; its log has the details under incident {incident}"
         return status_pb2.Status(code=number, message=text, details=_pack([bug]))
-    message = error.message[:_MAX_MESSAGE]
-    metadata = {k: v[:_MAX_METADATA] for k, v in error.metadata.items()}
+    message = _cut(error.message, _MAX_MESSAGE_BYTES)
+    metadata = _cut_all(error.metadata)
     details: list[Message] = [error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata)]
     if error.field is not None:
-        field = error.field[:_MAX_METADATA]
+        field = _cut(error.field, _MAX_FIELD_BYTES)
         violation = error_details_pb2.BadRequest.FieldViolation(field=field, description=message)
         details.append(error_details_pb2.BadRequest(field_violations=[violation]))
         message = f"{field}: {message}"
@@ -67,6 +68,23 @@ def to_status(error: Exception, incident: str = "") -> status_pb2.Status:
         delay.FromMilliseconds(int(error.retry_after_s * 1000))
         details.append(error_details_pb2.RetryInfo(retry_delay=delay))
     return status_pb2.Status(code=number, message=message, details=_pack(details))
+
+
+def _cut(text: str, most_bytes: int) -> str:
+    return text.encode(errors="replace")[:most_bytes].decode(errors="ignore")
+
+
+def _cut_all(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Values cut, and entries left out that would make it too much."""
+    kept: dict[str, str] = {}
+    room = _MAX_METADATA_BYTES
+    for key, value in metadata.items():
+        short = _cut(value, _MAX_FIELD_BYTES)
+        room -= len(key.encode(errors="replace")) + len(short.encode())
+        if room < 0:
+            break
+        kept[key] = short
+    return kept
 
 
 def _pack(details: list[Message]) -> list[Any]:

@@ -60,7 +60,8 @@ def _progress(job: Job, done: int, instances: int) -> pb.ExplainStreamResponse:
 def chunked(result: explain_pb2.InstanceResult) -> Iterator[pb.ExplainStreamResponse]:
     """An instance, its large tensors ahead of it in parts and by digest inside it."""
     named = (result.feature_values, result.feature_errors, result.rows.keep, result.rows.scores)
-    for tensor in (*named, *result.maps.values(), *result.map_errors.values()):
+    blocks = [tensor for block in result.jacobian for tensor in (block.values, block.errors)]
+    for tensor in (*named, *blocks, *result.maps.values(), *result.map_errors.values()):
         if len(tensor.data) > CHUNK_BYTES:
             yield from _parts(tensor)
     yield pb.ExplainStreamResponse(instance=result)

@@ -63,6 +63,9 @@ def prove(plain: Program, opened: Session, probes: Iterable[Probe]) -> Proof:
             continue
         try:
             signature = _output_axes(signature, opened, probe)
+            # Where the file was wrong about an axis, so were these.
+            seen = replace(plain, signature=signature)
+            alone = alone if signature == plain.signature else [_run(seen, probe, (n,)) for n in range(ROWS)]
             program = Program(opened, signature, batched=True)
             for order in (_TOGETHER, _SWAPPED):
                 got = _run(program, probe, order)

@@ -87,7 +87,8 @@ def _nudge(subject: Subject, block: NudgeRows, out: Mapping[str, Array]) -> None
     if subject.segments is None:
         raise AssertionError("nudge rows need segments")
     for name, ids in subject.segments.ids.items():
-        x, scale, view = subject.inputs[name], subject.scale[name], out[name]
+        x, view = subject.inputs[name], out[name]
+        scale = np.broadcast_to(subject.scale[name], x.shape)
         for row, (feature, step) in enumerate(zip(block.feature, block.step, strict=True)):
-            moved = (x + step * scale).astype(x.dtype, copy=False)
-            np.copyto(view[row, ...], moved, where=ids == feature)
+            moved = np.broadcast_to(ids == feature, x.shape)
+            view[row, ...][moved] = (x[moved] + step * scale[moved]).astype(x.dtype, copy=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,18 +11,18 @@ import numpy as np
 
 from assayd.engine.backend import LoadedModel, Whole
 from assayd.engine.readout import read_out
-from assayd.errors import ModelNotFinite, NotFinite, within
+from assayd.errors import ModelNotFinite, NotFinite, TooLarge, within
 from assayd.explain.offload import Offload
-from assayd.explain.outcome import InstanceExplained, Notice
+from assayd.explain.outcome import InstanceExplained, JacobianAxes, Notice
 from assayd.explain.record import Stack, record_of
 from assayd.explain.request import ExplainRequest
 from assayd.explain.subject import build_subject
 from assayd.explain.tally import Tally
-from assayd.explain.targets import ResolvedTarget, needs_scores, resolve, score_dtype, with_labels
+from assayd.explain.targets import ResolvedTarget, needs_scores, resolve, score_dtype, whole_outputs, with_labels
 from assayd.scheduler.device import DeviceScheduler
 from assayd.scheduler.work import Job, Work
 from assayd.types.arrays import Array, Floats
-from assayd.types.method import Explanation
+from assayd.types.method import Differential, Explanation
 from assayd.types.model import Signature
 from assayd.types.request import Superpixels, TargetSpec
 from assayd.types.result import Attribution, Scores
@@ -32,6 +33,7 @@ _X = -1
 _BATCH_TOLERANCE = 1e-5
 _HALF_BATCH_TOLERANCE = 2.0**-9
 _SCALED_TOLERANCE = 1e-2
+_MAX_JACOBIAN_ENTRIES = 2**26
 
 
 class RowsInteract(Exception):
@@ -64,6 +66,45 @@ class InstanceDriver:
         """Cut features and make baselines."""
         return await self.offload.plan(build_subject, self.request, self.explained, position)
 
+    def check_targets(self, model: LoadedModel, position: int) -> None:
+        """Raises where a target can be seen to be wrong before anything runs."""
+        signature = with_labels(model.signature, self.request.spec)
+        if not isinstance(self.request.method, Differential) and not self._targets_wait(signature, position):
+            _resolve_all(self.request.targets[position], signature, None)
+
+    def _targets_wait(self, signature: Signature, position: int) -> bool:
+        """Whether the scores to explain can only be decided from the model's answer at x."""
+        method = self.request.method
+        if isinstance(method, Differential):
+            with within(self.request.method_name):
+                return any(s.shape is None or None in s.shape for s in whole_outputs(method.outputs, signature))
+        for n, target in enumerate(self.request.targets[position]):
+            with within(f"targets[{n}]"):
+                if needs_scores(target, signature):
+                    return True
+        return False
+
+    def _resolve(
+        self, signature: Signature, position: int, subject: Subject, at_x: Mapping[str, Array] | None
+    ) -> tuple[tuple[Pick, ...], tuple[ResolvedTarget, ...], JacobianAxes | None]:
+        """The scores to explain, what they were found to be, and for Jacobians what their axes are."""
+        method = self.request.method
+        if not isinstance(method, Differential):
+            return *_resolve_all(self.request.targets[position], signature, at_x), None
+        shapes = {}
+        for s in whole_outputs(method.outputs, signature):
+            shapes[s.name] = tuple(n or 0 for n in s.shape or ()) if at_x is None else tuple(at_x[s.name].shape)
+        inputs = () if method.grouped else tuple((name, subject.inputs[name].shape) for name in subject.explained)
+        scores = sum(math.prod(shape) for shape in shapes.values())
+        features = 0 if subject.segments is None else subject.segments.count
+        if scores * features > _MAX_JACOBIAN_ENTRIES:
+            raise TooLarge(
+                f"a Jacobian of {scores} scores by {features} features has more than {_MAX_JACOBIAN_ENTRIES} entries: name"
+                " fewer outputs, or group the elements into features",
+                field=f"{self.request.method_name}.features",
+            )
+        return tuple(Pick(name) for name in shapes), (), JacobianAxes(tuple(shapes.items()), inputs)
+
     async def rows_of(self, subject: Subject) -> int:
         """Rows that the first plan asks for, with those of x and its baselines; runs nothing."""
         _, plan = await self._begin(subject)
@@ -73,9 +114,8 @@ class InstanceDriver:
         """Explain. Raises AssayError, and RowsInteract where the model must not be run in batches."""
         with self.scheduler.expect():
             signature = with_labels(model.signature, self.request.spec)
-            targets = self.request.targets[position]
             batched = model.batching.batched
-            waits = _targets_wait(targets, signature)
+            waits = self._targets_wait(signature, position)
             explanation, plan = await self._begin(subject)
             head = 1 + subject.baseline_count
             # Instances differ little: better refused now than half-way.
@@ -88,7 +128,7 @@ class InstanceDriver:
                 if waits:
                     await self.scheduler.wait(alone)
             at_x = {name: v[0] for name, v in alone.outputs().items()} if waits and alone is not None else None
-            picks, resolved = _resolve_all(targets, signature, at_x)
+            picks, resolved, axes = self._resolve(signature, position, subject, at_x)
             first = Work(self.job, model, subject, _with_plain(plan, subject.baseline_count), picks)
             self.scheduler.submit(first)
         await self.scheduler.wait(first)
@@ -108,7 +148,7 @@ class InstanceDriver:
             position=position,
             targets=resolved,
             attribution=attribution,
-            segments=subject.segments,
+            segments=attribution.segments or subject.segments,
             x_scores=x_scores,
             baseline_scores=baseline_scores,
             dtype=score_dtype(picks, signature),
@@ -116,6 +156,7 @@ class InstanceDriver:
             rows_asked=plan.size + head,
             rows_run=plan.size + head + (alone is not None),
             notices=tuple(_notices(subject)),
+            jacobian=axes,
         )
         about = (self.job.request_id, self.request, result, subject, model, self.stack)
         return replace(result, record=await self.offload.reduce(record_of, *about))
@@ -149,14 +190,6 @@ def _send(explanation: Explanation, scores: Scores) -> Plan | Attribution:
     except StopIteration as end:
         result: Attribution = end.value
         return result
-
-
-def _targets_wait(targets: Sequence[TargetSpec], signature: Signature) -> bool:
-    for n, target in enumerate(targets):
-        with within(f"targets[{n}]"):
-            if needs_scores(target, signature):
-                return True
-    return False
 
 
 def _resolve_all(
@@ -195,14 +228,15 @@ def _alone_difference(alone: Mapping[str, Array], picks: tuple[Pick, ...], in_ba
     by_itself = read_out(picks, alone)
     if not isinstance(by_itself, np.ndarray):
         raise TypeError("picks read scores")
-    tops = []
-    for pick, score in zip(picks, by_itself[0], strict=True):
+    tops: list[float] = []
+    for pick in picks:
         weight = 1.0 if pick.weights is None else float(np.abs(pick.weights).sum())
         top = float(np.abs(alone[pick.output].astype(np.float64)).max(initial=0.0)) * weight
-        tops.append(max(top, abs(float(score))))
+        columns = 1 if pick.weights is not None else alone[pick.output].size
+        tops.extend([top] * (columns if pick.indices is None else len(pick.indices)))
     apart = np.abs(by_itself[0] - in_batch)
     with np.errstate(invalid="ignore", divide="ignore"):
-        share = np.where(apart == 0, 0.0, apart / np.array(tops))
+        share = np.where(apart == 0, 0.0, apart / np.maximum(tops, np.abs(by_itself[0])))
     return float(np.max(np.nan_to_num(share, nan=0.0)))
 
 

@@ -117,6 +117,7 @@ class Explainer:
     async def _estimate(self, request: ExplainRequest, driver: InstanceDriver, model: InUse) -> Explained:
         rows, cost = 0, None
         for position in range(request.instances):
+            driver.check_targets(model.loaded, position)
             subject = await driver.plan(position)
             rows += await driver.rows_of(subject)
             cost = self._scheduler.row_seconds(model.loaded, subject)

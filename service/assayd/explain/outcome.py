@@ -24,6 +24,17 @@ class Notice:
     message: str
 
 
+@dataclass(frozen=True)
+class JacobianAxes:
+    """What the axes of a Jacobian's [T, F] are: outputs in order, and inputs in order, or none over features.
+
+    Each is a name and the shape of one instance.
+    """
+
+    outputs: tuple[tuple[str, tuple[int, ...]], ...]
+    inputs: tuple[tuple[str, tuple[int, ...]], ...]
+
+
 @dataclass(frozen=True, eq=False)
 class InstanceExplained:
     """One instance's explanation.
@@ -44,6 +55,7 @@ class InstanceExplained:
     rows_asked: int
     rows_run: int
     notices: tuple[Notice, ...] = ()
+    jacobian: JacobianAxes | None = None
     record: bytes = b""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from hashlib import sha256
 
 import numpy as np
 
@@ -12,8 +13,9 @@ from assayd.features.align import align
 from assayd.features.baselines import baseline_of
 from assayd.features.segments import segments_of
 from assayd.types.arrays import Array
+from assayd.types.method import Differential
 from assayd.types.model import LAYOUTS, InputFacts
-from assayd.types.request import Constant
+from assayd.types.request import Constant, Elements
 from assayd.types.subject import Segments, Subject
 
 
@@ -53,14 +55,25 @@ def build_subject(request: ExplainRequest, explained: tuple[str, ...], position:
     spatial, channel = {}, {}
     for name, x in chosen.items():
         spatial[name], channel[name] = axes_of(request, name, x.ndim)
-    method = request.method_name
+    method, scale = request.method_name, {}
     segments: Segments | None = None
-    if request.method.features is not None:
+    cut = request.method.features
+    if isinstance(request.method, Differential):
+        cut = cut or Elements()
+        with within(method):
+            scale = request.method.nudge_scale(chosen)
+    if cut is not None:
         names = {name: facts.feature_names for name, facts in request.spec.inputs.items() if facts.feature_names}
         with within(f"{method}.features"):
-            segments = segments_of(request.method.features, chosen, spatial, channel, names, request.spec.groups)
+            segments = segments_of(cut, chosen, spatial, channel, names, request.spec.groups)
     baselines = _baselines(request, chosen, spatial, channel, segments)
-    return Subject(inputs, baselines, segments, spatial, channel)
+    stream = stream_key(request.seed, request.keys[position] if request.keys else "")
+    return Subject(inputs, baselines, segments, spatial, channel, scale, stream)
+
+
+def stream_key(seed: int, key: str) -> int:
+    """128 bits that key an instance's random draws: by the request's seed and the instance's key, by nothing else."""
+    return int.from_bytes(sha256(f"assay.stream/1 {seed} {key}".encode()).digest()[:16], "little")
 
 
 def _baselines(
@@ -71,6 +84,8 @@ def _baselines(
     segments: Segments | None,
 ) -> dict[str, Array]:
     found: dict[str, Array] = {}
+    if isinstance(request.method, Differential):
+        return {name: np.empty((0, *x.shape), x.dtype) for name, x in chosen.items()}
     for name, x in chosen.items():
         asked = request.method.baseline.get(name)
         spec = asked or request.spec.inputs.get(name, InputFacts()).baseline or Constant(0.0)

@@ -141,6 +141,21 @@ def _ranked(rank: int, scores: Array) -> int:
     return int(np.argsort(-flat.astype(np.float64), kind="stable")[rank - 1])
 
 
+def whole_outputs(names: tuple[str, ...], signature: Signature) -> tuple[TensorSignature, ...]:
+    """The outputs a Jacobian differentiates: those named, else every floating-point one.
+
+    Raises InvalidRequest naming `outputs`, ModelUnfit where there is none.
+    """
+    floating = {s.name: s for s in signature.outputs if s.dtype is not None and np.issubdtype(s.dtype, np.floating)}
+    for n, name in enumerate(names):
+        if name not in floating or name in names[:n]:
+            why = "is named twice" if name in names[:n] else f"is none of the floating-point outputs {list(floating)}"
+            raise InvalidRequest(f"{name[:80]!r} {why}", field=f"outputs[{n}]")
+    if not floating:
+        raise ModelUnfit("the model has no floating-point output to differentiate", field="outputs")
+    return tuple(floating[name] for name in names or floating)
+
+
 def score_dtype(picks: tuple[Pick, ...], signature: Signature) -> np.dtype[np.generic]:
     """float64 where any target's output is float64 or an integer, else float32."""
     kinds = [signature.output(p.output).dtype for p in picks]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from typing import ClassVar, Protocol, TypeAlias
+from collections.abc import Generator, Mapping
+from typing import ClassVar, Protocol, TypeAlias, runtime_checkable
 
+from assayd.types.arrays import Array
 from assayd.types.request import BaselineSpec, FeatureSpec, PerInput
 from assayd.types.result import Attribution, Scores
 from assayd.types.rows import Plan
@@ -33,3 +34,23 @@ class Method(Protocol):
 
     def explain(self, subject: Subject) -> Explanation:
         """Plan, receive scores, reduce."""
+
+
+@runtime_checkable
+class Differential(Method, Protocol):
+    """A method that differentiates whole outputs by nudges.
+
+    It has no targets and no baselines: its scores are all elements of its outputs, concatenated in order, and its
+    subject's segments are the elements where it names no features.
+    """
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Outputs differentiated; () means every floating-point one."""
+
+    @property
+    def grouped(self) -> bool:
+        """Whether derivatives are along features in place of elements."""
+
+    def nudge_scale(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """What `Subject.scale` has to be. inputs: the explained ones, [*input] each."""

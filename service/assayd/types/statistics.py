@@ -120,7 +120,7 @@ class CategoricalColumn:
         """Raises `InvalidRequest` naming the field at fault."""
         if not self.members:
             raise InvalidRequest("a categorical feature has at least one member", field="members")
-        shapes = [(len(self.frequencies), len(self.members))]
+        shapes: list[tuple[int, ...]] = [(len(self.frequencies), len(self.members))]
         if len(self.members) == 1:
             shapes.append((len(self.frequencies),))
         if self.levels.shape not in shapes or not len(self.levels):
@@ -202,9 +202,7 @@ def with_names(table: Table, explained: Sequence[str], feature_names: Mapping[st
     return GaussianTable(gaussian, tuple(categorical))
 
 
-def _check_table(
-    columns: Sequence[QuartileColumn] | Sequence[GaussianColumn], categorical: Sequence[CategoricalColumn]
-) -> None:
+def _check_table(columns: Sequence[QuartileColumn | GaussianColumn], categorical: Sequence[CategoricalColumn]) -> None:
     if not columns and not categorical:
         raise InvalidRequest("a table has at least one column", field="columns")
     for i, column in enumerate(columns):

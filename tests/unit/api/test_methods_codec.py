@@ -148,8 +148,9 @@ def test_tensors_name_the_field_that_holds_them():
 
 
 def test_masks_are_needed():
-    with pytest.raises(InvalidRequest):
+    with pytest.raises(InvalidRequest, match="rows needs keep") as got:
         decode_method(ExplainRequest(rows={}), fetch)
+    assert got.value.field == "rows.keep"
 
 
 def test_no_method_is_refused_with_those_there_are():
@@ -166,5 +167,3 @@ def test_a_pinned_revision_is_the_one_served_or_refused():
         with pytest.raises(MethodRevision) as got:
             decode_method(ExplainRequest(occlusion={}, method_revision=other), fetch)
         assert got.value.metadata == {"method": "occlusion", "served": str(served)}
-
-

@@ -91,7 +91,11 @@ def test_a_model_whose_rows_interact_keeps_the_file_as_it_came(backend):
 
 def test_a_question_left_open_is_settled_by_a_callers_instance(backend):
     loaded = backend.load("m", saturated(batch=1))
-    assert (loaded.batching.batched, loaded.batching.reason, loaded.open_question) == (False, "proof inconclusive", True)
+    assert (loaded.batching.batched, loaded.batching.reason, loaded.open_question) == (
+        False,
+        "proof inconclusive",
+        True,
+    )
     assert backend.sessions_built == 2
     nothing_new = backend.prove("m", Subject({"x": np.zeros(6, np.float32)}, {"x": np.zeros((1, 6), np.float32)}))
     assert nothing_new.open_question

@@ -1,5 +1,6 @@
 """Requests, and everything that answers them, over an in-process backend."""
 
+import asyncio
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 
@@ -11,8 +12,8 @@ from assayd.explain.offload import Offload
 from assayd.explain.predictor import Predictor
 from assayd.explain.record import Stack
 from assayd.explain.request import ExplainRequest
-from assayd.metrics import Metrics
 from assayd.methods import METHODS
+from assayd.metrics import Metrics
 from assayd.scheduler.device import DeviceScheduler
 from assayd.scheduler.work import Caller, Job
 from assayd.types.model import ModelSpec, ModelVersion
@@ -25,9 +26,7 @@ def a_request(inputs, *, method=None, target=None, **kind):
     instances = len(next(iter(inputs.values())))
     targets = kind.pop("targets", [(target or TargetSpec(),)] * instances)
     kind = {"model": ModelVersion("m", "1", "sha256:m", "", 1, 0.0), "spec": ModelSpec()} | kind
-    return ExplainRequest(
-        caller=Caller("t"), inputs=inputs, method_name=name, method=made, targets=targets, **kind
-    )
+    return ExplainRequest(caller=Caller("t"), inputs=inputs, method_name=name, method=made, targets=targets, **kind)
 
 
 class OneModel:
@@ -76,3 +75,12 @@ async def service(data, *, backend=None, max_request_rows=10_000, instances_in_f
         offload.close()
         models.close()
         backend.close()
+
+
+async def until(condition):
+    """Wait for something that happens on the event loop or on another thread."""
+    for _ in range(2000):
+        if condition():
+            return
+        await asyncio.sleep(0.005)
+    raise AssertionError("it didn't happen")

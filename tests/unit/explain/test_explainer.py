@@ -31,7 +31,7 @@ from assayd.types.result import Attribution
 from assayd.types.rows import MaskRows, Plan
 from tests.models import zoo
 from tests.models.run import session
-from tests.unit.explain.made import a_request, service
+from tests.unit.explain.made import a_request, service, until
 
 X = np.random.default_rng(0).standard_normal((5, 6)).astype(np.float32)
 FIRST = TargetSpec(None, AtIndex((0,)))
@@ -170,8 +170,7 @@ async def test_after_the_deadline_the_rest_is_dropped(left):
         await s.models.load("sha256:m", zoo.linear())
         with pytest.raises(DeadlinePassed):
             await s.explain(a_request({"x": X}, target=FIRST, deadline=time.monotonic() + left))
-        while s.scheduler.queued_rows:
-            await asyncio.sleep(0.01)
+        await until(lambda: not s.scheduler.queued_rows)
         assert s.metrics.registry.get_sample_value("assayd_rows_run_total") < 20
 
 
@@ -179,12 +178,21 @@ async def test_after_the_deadline_the_rest_is_dropped(left):
 async def test_a_request_that_is_cancelled_takes_its_rows_with_it():
     async with service(zoo.linear(), backend=Slow(SessionOptions(threads=1), 1)) as s:
         task = asyncio.create_task(s.explain(a_request({"x": X}, target=FIRST)))
-        while not s.scheduler.queued_rows:
-            await asyncio.sleep(0.01)
+        await until(lambda: s.scheduler.queued_rows)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
         assert s.scheduler.queued_rows == 0
+
+
+async def test_a_request_that_is_cancelled_stops_after_the_rows_under_way():
+    async with service(zoo.linear(), backend=Slow(SessionOptions(threads=1), 1)) as s:
+        task = asyncio.create_task(s.explain(a_request({"x": X}, target=FIRST)))
+        await until(lambda: s.scheduler.queued_rows)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await until(lambda: not s.scheduler.queued_rows)
+        assert s.metrics.registry.get_sample_value("assayd_rows_run_total") < 10
 
 
 async def test_a_budget_counts_the_rows_of_all_instances_with_x_and_baselines():
@@ -195,7 +203,9 @@ async def test_a_budget_counts_the_rows_of_all_instances_with_x_and_baselines():
             await s.explain(a_request({"x": X}, target=FIRST, budget_rows=need - 1))
         assert got.value.field == "budget.rows"
         assert (got.value.metadata["rows"], got.value.metadata["limit"]) == ("40", "39")
-        assert s.metrics.registry.get_sample_value("assayd_rows_asked_total", {"model": "m", "method": "occlusion"}) == 40
+        assert (
+            s.metrics.registry.get_sample_value("assayd_rows_asked_total", {"model": "m", "method": "occlusion"}) == 40
+        )
 
 
 async def test_the_servers_limit_stands_above_any_budget():
@@ -293,13 +303,7 @@ async def test_what_is_wrong_is_refused_before_anything_runs(why):
 
 @pytest.mark.parametrize(
     "why",
-    [
-        *REFUSED,
-        *(
-            pytest.param(why, marks=pytest.mark.xfail(strict=True, reason="Explainer._estimate skips the targets"))
-            for why in BY_TARGET
-        ),
-    ],
+    [*REFUSED, *BY_TARGET],
 )
 async def test_validating_refuses_what_running_refuses(why):
     async with service(zoo.linear()) as s:

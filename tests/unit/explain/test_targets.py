@@ -54,7 +54,8 @@ def test_a_label_is_found_among_the_outputs_labels():
 
 
 @pytest.mark.parametrize(
-    ("labels", "message"), [((), "no class labels"), (("a", "b", "c"), "no element"), (("z", "b", "z"), "more than one")]
+    ("labels", "message"),
+    [((), "no class labels"), (("a", "b", "c"), "no element"), (("z", "b", "z"), "more than one")],
 )
 def test_a_label_that_is_not_there_or_not_one_is_refused(labels, message):
     with pytest.raises(InvalidRequest, match=message) as got:
@@ -73,6 +74,12 @@ def test_ranks_count_from_the_largest_and_equal_scores_rank_by_position():
     ranked = [found(AtRank(rank), at_x=at_x) for rank in range(1, 7)]
     assert [pick.indices.item() for pick, _ in ranked] == [1, 2, 3, 0, 5, 4]
     assert [(said.index, said.rank) for _, said in ranked[:2]] == [((0, 1), 1), ((0, 2), 2)]
+
+
+def test_ranks_of_many_equal_scores_are_stable():
+    scores = np.random.default_rng(0).integers(0, 3, 500).astype(np.float32)
+    ranks = [found(AtRank(r), sig(out(shape=(500,))), {"y": scores})[0].indices.item() for r in range(1, 501)]
+    assert ranks == sorted(range(500), key=lambda n: (-scores[n], n))
 
 
 def test_a_rank_puts_nan_last():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import MISSING, fields
 from typing import Any, cast
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -10,7 +11,8 @@ from google.protobuf.message import Message
 
 from assay.v1 import explain_service_pb2
 from assayd.api.codec.enums import word
-from assayd.api.codec.parts import decode_baseline, decode_features, per_input
+from assayd.api.codec.parts import decode_baseline, decode_bounds, decode_features, per_input
+from assayd.api.codec.statistics import decode_sampling
 from assayd.api.codec.tensors import Fetch, decode_tensor
 from assayd.errors import InvalidRequest, MethodRevision
 from assayd.methods import METHODS
@@ -29,7 +31,11 @@ def decode_method(request: explain_service_pb2.ExplainRequest, fetch: Fetch) -> 
             field="method_revision",
             metadata={"method": name, "served": str(method.revision)},
         )
-    return name, method(**_parameters(getattr(request, name), name, fetch))
+    parameters = _parameters(getattr(request, name), name, fetch)
+    for f in fields(cast(Any, method)):
+        if f.name not in parameters and f.default is MISSING and f.default_factory is MISSING:
+            raise InvalidRequest(f"{name} needs {f.name}", field=f"{name}.{f.name}")
+    return name, method(**parameters)
 
 
 def revisions() -> Mapping[str, int]:
@@ -66,6 +72,15 @@ def _value(message: Message, field: FieldDescriptor, path: str, fetch: Fetch) ->
 _REPEATED: Mapping[str, Callable[[Any, str, Fetch], Any]] = {
     "AxisSizes": lambda entries, path, _: per_input(entries, path, lambda e, _: tuple(int(n) for n in e.sizes)),
     "Baseline": lambda entries, path, fetch: per_input(entries, path, lambda e, at: decode_baseline(e, at, fetch)),
+    "InputDouble": lambda entries, path, _: per_input(entries, path, lambda e, _: float(e.value)),
+    "InputTensor": lambda entries, path, fetch: per_input(
+        entries, path, lambda e, at: decode_tensor(e.tensor, f"{at}.tensor", fetch)
+    ),
+    "Bounds": lambda entries, path, fetch: per_input(entries, path, lambda e, at: decode_bounds(e, at, fetch)),
 }
-_SINGLE: Mapping[str, Callable[[Any, str, Fetch], Any]] = {"Features": decode_features, "Tensor": decode_tensor}
+_SINGLE: Mapping[str, Callable[[Any, str, Fetch], Any]] = {
+    "Features": decode_features,
+    "Sampling": decode_sampling,
+    "Tensor": decode_tensor,
+}
 """By message type: what a parameter of that type becomes, given (value, path, fetch)."""

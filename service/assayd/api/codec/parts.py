@@ -11,6 +11,7 @@ from assayd.api.codec.tensors import Fetch, decode_tensor
 from assayd.errors import InvalidRequest
 from assayd.types.request import (
     BaselineSpec,
+    Bounds,
     Constant,
     Elements,
     FeatureSpec,
@@ -63,11 +64,21 @@ def decode_baseline(message: model_service_pb2.Baseline, field: str, fetch: Fetc
             return Constant(message.constant)
 
 
+def decode_bounds(message: explain_pb2.Bounds, field: str, fetch: Fetch) -> Bounds:
+    """Lower and upper end of an input's range."""
+    lower = decode_tensor(message.lower, f"{field}.lower", fetch) if message.HasField("lower") else None
+    upper = decode_tensor(message.upper, f"{field}.upper", fetch) if message.HasField("upper") else None
+    return Bounds(lower, upper)
+
+
+def decode_member(message: model_service_pb2.Member) -> Member:
+    """One element, by index or by name."""
+    return Member(message.input, message.name if message.WhichOneof("element") == "name" else int(message.index))
+
+
 def decode_group(message: model_service_pb2.Group) -> Group:
     """A named set of elements."""
-    members = tuple(
-        Member(m.input, m.name if m.WhichOneof("element") == "name" else int(m.index)) for m in message.members
-    )
+    members = tuple(decode_member(m) for m in message.members)
     kind = word(model_service_pb2.GroupKind.DESCRIPTOR, message.kind)
     return Group(message.name, members, kind or "numeric")
 

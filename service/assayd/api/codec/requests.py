@@ -14,6 +14,7 @@ from assayd.errors import InvalidRequest
 from assayd.explain.request import ExplainRequest, PredictRequest
 from assayd.scheduler.work import Caller
 from assayd.types.arrays import Array
+from assayd.types.method import Differential
 from assayd.types.model import ModelSpec, ModelVersion
 from assayd.types.request import AtIndex, AtLabel, AtRank, PerInput, TargetSpec, Weighted
 
@@ -45,6 +46,8 @@ def decode_explain(
     inputs = _inputs(message.inputs, fetch)
     instances = len(next(iter(inputs.values())))
     name, method = decode_method(message, fetch)
+    if isinstance(method, Differential) and (message.targets or message.instance_targets):
+        raise InvalidRequest(f"{name} differentiates whole outputs: name those in {name}.outputs", field="targets")
     if message.keys and len(message.keys) != instances:
         raise InvalidRequest(f"{len(message.keys)} keys for {instances} instances", field="keys")
     for n, key in enumerate(message.keys):

@@ -12,11 +12,20 @@ from assay.v1 import explain_pb2, explain_service_pb2
 from assayd.api.codec.enums import value_name
 from assayd.api.codec.models import encode_version
 from assayd.api.codec.tensors import encode_tensor
-from assayd.explain.outcome import Explained, InstanceExplained, InstanceFailed, Notice, Predicted, Used
+from assayd.explain.outcome import (
+    Explained,
+    InstanceExplained,
+    InstanceFailed,
+    JacobianAxes,
+    Notice,
+    Predicted,
+    Used,
+)
 from assayd.explain.targets import ResolvedTarget
 from assayd.store.blobs import digest_of
 from assayd.types.arrays import Array
 from assayd.types.model import ModelVersion
+from assayd.types.result import Attribution
 from assayd.types.subject import Segments
 
 ToStatus = Callable[[Exception], status_pb2.Status]
@@ -52,10 +61,15 @@ def encode_instance(
 
 def _write_attribution(message: explain_pb2.InstanceResult, result: InstanceExplained, element_maps: bool) -> None:
     a, dtype = result.attribution, result.dtype
+    if result.jacobian is not None:
+        message.jacobian.extend(_jacobian(result.jacobian, a, dtype))
+        return
     for tensor, values in (
         (message.feature_values, a.values),
         (message.feature_errors, a.errors),
         (message.rows.scores, a.row_scores),
+        (message.diagnostics.intercept, a.intercept),
+        (message.diagnostics.r_squared, a.r_squared),
     ):
         if values is not None:
             tensor.CopyFrom(encode_tensor(values.astype(dtype)))
@@ -68,6 +82,26 @@ def _write_attribution(message: explain_pb2.InstanceResult, result: InstanceExpl
     for maps, found in ((message.maps, a.maps), (message.map_errors, a.map_errors)):
         for name, values in found.items() if element_maps else ():
             maps[name].CopyFrom(encode_tensor(values.astype(dtype)))
+
+
+def _jacobian(axes: JacobianAxes, a: Attribution, dtype: np.dtype[np.generic]) -> list[explain_pb2.JacobianBlock]:
+    """[T, F] cut into a block for each output and input, or for each output over features."""
+    if a.values is None:
+        raise TypeError("a Jacobian has values")
+    blocks, row = [], 0
+    for output, shape in axes.outputs:
+        rows = slice(row, row + math.prod(shape))
+        row, column = rows.stop, 0
+        for name, extents in axes.inputs or (("", (a.values.shape[1],)),):
+            columns = slice(column, column + math.prod(extents))
+            column = columns.stop
+            block = explain_pb2.JacobianBlock(output=output, input=name)
+            for tensor, values in ((block.values, a.values), (block.errors, a.errors)):
+                if values is not None:
+                    part = values[rows, columns].reshape(*shape, *extents)
+                    tensor.CopyFrom(encode_tensor(part.astype(dtype)))
+            blocks.append(block)
+    return blocks
 
 
 def encode_explained(

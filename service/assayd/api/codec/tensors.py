@@ -10,7 +10,7 @@ import ml_dtypes
 import numpy as np
 
 from assay.v1 import tensor_pb2 as pb
-from assayd.errors import InvalidTensor
+from assayd.errors import InvalidTensor, within
 from assayd.store.blobs import normal_digest
 from assayd.types.arrays import Array
 
@@ -35,6 +35,7 @@ _DTYPES: Mapping[pb.DataType, np.dtype[Any]] = {
 }
 _NUMBERS = {dtype: number for number, dtype in _DTYPES.items()}
 _MAX_RANK = 32
+_MAX_ELEMENTS = 2**48
 
 
 def data_type(dtype: np.dtype[Any] | None) -> pb.DataType:
@@ -61,11 +62,7 @@ def decode_tensor(tensor: pb.Tensor, field: str, fetch: Fetch) -> Array:
     dtype = _DTYPES.get(tensor.dtype)
     if dtype is None:
         raise InvalidTensor("dtype is missing", field=f"{field}.dtype")
-    shape = tuple(tensor.shape)
-    if len(shape) > _MAX_RANK:
-        raise InvalidTensor(f"{len(shape)} axes are too many", field=f"{field}.shape")
-    if any(n < 0 for n in shape):
-        raise InvalidTensor(f"shape {list(shape)} has a negative extent", field=f"{field}.shape")
+    shape = _shape(tensor, f"{field}.shape")
     if dtype == object:
         values = tensor.strings.values
         if content != "strings" or len(values) != math.prod(shape):
@@ -85,8 +82,20 @@ def decode_tensor(tensor: pb.Tensor, field: str, fetch: Fetch) -> Array:
     return array
 
 
+def _shape(tensor: pb.Tensor, field: str) -> tuple[int, ...]:
+    shape = tuple(tensor.shape)
+    if len(shape) > _MAX_RANK:
+        raise InvalidTensor(f"{len(shape)} axes are too many", field=field)
+    if any(n < 0 for n in shape):
+        raise InvalidTensor(f"shape {list(shape)} has a negative extent", field=field)
+    if 0 in shape and math.prod(max(n, 1) for n in shape) > _MAX_ELEMENTS:  # numpy minds, though there is nothing
+        raise InvalidTensor(f"the extents of shape {list(shape)} are too large", field=field)
+    return shape
+
+
 def _fetched(tensor: pb.Tensor, field: str, fetch: Fetch) -> Array:
-    array = fetch(normal_digest(tensor.digest))
+    with within(f"{field}.digest"):
+        array = fetch(normal_digest(tensor.digest))
     stated = _DTYPES.get(tensor.dtype)
     if stated is not None and stated != array.dtype:
         raise InvalidTensor(f"the stored tensor is {array.dtype.name}, not {stated.name}", field=f"{field}.dtype")

@@ -17,8 +17,6 @@ from assayd.errors import InvalidRequest, NotServed
 ANY_VALUE = "*"
 
 NOT_SERVED: Mapping[str, str] = {
-    "assay.v1.ExplainRequest.lime": ANY_VALUE,
-    "assay.v1.ExplainRequest.jacobian": ANY_VALUE,
     "assay.v1.ExplainRequest.reproducible": ANY_VALUE,
     "assay.v1.ExplainRequest.return_rows": ANY_VALUE,
     "assay.v1.Budget.time": ANY_VALUE,

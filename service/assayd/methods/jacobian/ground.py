@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -64,7 +65,9 @@ def ground_of(subject: Subject, want: Steps) -> Ground:
     """Look at x. Raises what `Jacobian.explain` says of steps, scales, bounds and inputs."""
     segments = subject.segments
     if segments is None:
-        raise ValueError("a Jacobian needs a subject with segments: those of Elements() where no features are asked for")
+        raise ValueError(
+            "a Jacobian needs a subject with segments: those of Elements() where no features are asked for"
+        )
     count = segments.count
     moved = []
     step, below, above = (np.full(count, np.inf) for _ in range(3))
@@ -94,10 +97,11 @@ def ground_of(subject: Subject, want: Steps) -> Ground:
         lower, upper = (end[where] for end in _ends(name, x, want.bounds.get(name), where))
         x64 = at.astype(np.float64)
         unit = part.scale
-        np.minimum.at(step, feature, length)
-        np.minimum.at(below, feature, (x64 - lower) / unit)
-        np.minimum.at(above, feature, (upper - x64) / unit)
-        np.maximum.at(quantum, feature, _spacing(np.abs(x64) + 2 * length * unit, x.dtype) / unit)
+        with np.errstate(over="ignore"):  # endless room is room enough
+            np.minimum.at(step, feature, length)
+            np.minimum.at(below, feature, (x64 - lower) / unit)
+            np.minimum.at(above, feature, (upper - x64) / unit)
+            np.maximum.at(quantum, feature, _spacing(np.abs(x64) + 2 * length * unit, x.dtype) / unit)
     if want.grouped:  # so that rounding x + room * scale can't lead beyond the end
         below, above = below * (1 - 4 * _EPS64), above * (1 - 4 * _EPS64)
 
@@ -136,7 +140,8 @@ def _ends(name: str, x: Array, bounds: Bounds | None, where: Array) -> tuple[Flo
     """Lower and upper ends, float64 [*input]: numbers of x's dtype, so that what is rounded to it stays inside."""
     top = float(np.finfo(x.dtype).max)
     ends = []
-    for end, given in ((-top, bounds and bounds.lower), (top, bounds and bounds.upper)):
+    given_ends = (None, None) if bounds is None else (bounds.lower, bounds.upper)
+    for end, given in zip((-top, top), given_ends, strict=True):
         if given is None:
             ends.append(np.full(x.shape, end))
             continue
@@ -156,9 +161,7 @@ def _ends(name: str, x: Array, bounds: Bounds | None, where: Array) -> tuple[Flo
     return lower, upper
 
 
-def _checked(
-    field: str, name: str, x: Array, given: Array, good: Callable[[Floats], Array], what: str
-) -> Floats:
+def _checked(field: str, name: str, x: Array, given: Array, good: Callable[[Floats], Array], what: str) -> Floats:
     """A parameter tensor in float64 [*input]. Raises InvalidRequest naming `field`."""
     if given.dtype.kind not in "fiu" or given.shape not in ((), x.shape):
         raise InvalidRequest(
@@ -172,8 +175,9 @@ def _checked(
     return values
 
 
-def _spacing(size: Floats, dtype: np.dtype[np.generic]) -> Floats:
-    """Distance of neighbouring numbers of `dtype` at sizes that may exceed its range."""
+def _spacing(size: Floats, dtype: np.dtype[np.floating[Any]]) -> Floats:
+    """Distance of neighbouring numbers of `dtype` at `size`; at its largest number where size is beyond."""
     kind = np.finfo(dtype)
-    _, exponent = np.frexp(size)
-    return np.maximum(np.ldexp(float(kind.eps), exponent - 1), float(kind.smallest_subnormal))
+    _, exponent = np.frexp(np.minimum(size, float(kind.max)))
+    spacing: Floats = np.maximum(np.ldexp(float(kind.eps), exponent - 1), float(kind.smallest_subnormal))
+    return spacing

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import ClassVar
 
 import numpy as np
 
 from assayd.errors import InvalidRequest
 from assayd.methods.jacobian.estimate import derivatives
-from assayd.methods.jacobian.ground import ground_of, scale_of
+from assayd.methods.jacobian.ground import Steps, ground_of, scale_of
 from assayd.methods.jacobian.stencil import SCHEMES, Stencil, place
-from assayd.types.arrays import Array, Floats
+from assayd.types.arrays import Array
 from assayd.types.method import Explanation
 from assayd.types.request import BaselineSpec, Bounds, Elements, FeatureSpec, PerInput
-from assayd.types.result import Attribution, Scores
+from assayd.types.result import Attribution
 from assayd.types.rows import NudgeRows, Plan
 from assayd.types.subject import Subject
 
@@ -27,26 +28,27 @@ FEATURES_A_PLAN = 4096
 class Jacobian:
     """J[o, i] = df_o / dx_i of every score o by every element i, or by every feature.
 
-    scheme: "forward", "central" or "richardson" (Richardson's extrapolation of central differences at h and h/2, which
-    is the five-point formula). All are the derivative at x of the polynomial through the points, taken where they really
-    lie: x + h is a number of the input's dtype, and the true difference divides. Differences are of float64 scores.
+    scheme: "forward", "central" or "richardson" (the extrapolation of central differences at h and h/2, which is the
+    five-point formula). All are the derivative at x of the polynomial through x and the points, taken where they really
+    lie: x + h is a number of the input's dtype, and the true difference divides. Scores are subtracted in float64.
 
-    features: in place of elements; then J[o, g] is the derivative by t of f(x + t * scale) with every element of group g
-    moving, the sum of scale_i * df_o / dx_i. Each element of a group is rounded for itself; what divides is the mean of
-    the actual moves, in units of the scale. `Elements()` means the same as None: plain derivatives, whatever the scale.
+    features: in place of elements; then J[o, g] is the derivative by t of f(x + t * scale) with every element of group
+    g moving: the sum of scale_i * df_o / dx_i. Each element is rounded for itself; what divides is the mean of the
+    actual moves in units of the scale (weighted by its square). `Elements()` means the same as None: plain derivatives.
 
     step: absolute; over features in units of the scale, which is then 1 where none is given. rel_step: times the scale.
     scale: above 0, [*input] or scalar; where none is given max(1, |x|). A feature that spans inputs takes the smallest
-    of their steps. Without a step the three h, h/8 and h/64 are tried, h being scale times the square, third or
-    fifth root of the dtype's epsilon (forward, central, richardson), and each entry is of the one with the smallest
-    estimate; so a column whose spread is a hundredth of its scale fares as well as others.
+    of their steps. Without a step the three h, h/8 and h/64 are tried, h being the scale times the square, third or
+    fifth root of the dtype's epsilon (forward, central, richardson), and each entry is the one with the smallest
+    estimate; so a column whose spread is a hundredth of its scale fares as well as others. Where the central
+    differences at two of those steps show a kink beside x, the slope of the side without it stands for choice as well.
 
     bounds: no row leaves them, nor the dtype's range. Where x - h or x + h would, the points lie on one side, at the
     same order; where they don't fit there either, h shrinks.
 
-    error_estimate: the estimate adds truncation (how far the entry moves as the step shrinks, or as the points of half
-    the step are added) and rounding, which is measured: what is left of a feature's scores when every polynomial through
-    its points is taken out, pooled over features. Without a step, False leaves out h/8.
+    error_estimate: truncation (how far the entry moves as the step shrinks, or as points of half the step are added)
+    and rounding, which is measured: what is left of a feature's scores when a polynomial through its points is taken
+    out, the median over the features of a plan. Without a step, False leaves out h/8.
 
     Rows of a feature (points that two-sided and one-sided differences need alike):
 
@@ -97,30 +99,29 @@ class Jacobian:
         """Yield a plan for each `FEATURES_A_PLAN` features, and reduce its scores.
 
         Raises `InvalidRequest`: an unknown scheme (scheme); step and rel_step at once, one not above 0, or below what
-        the dtype resolves at x (step, rel_step); a scale not above 0 or of the wrong shape (scale); x outside its bounds,
-        bounds of the wrong shape, or without room for a step (bounds); a parameter for an input that isn't explained.
-        `NotFinite` (inputs[name]) where an element that must move is NaN or infinite. `ModelUnfit`
+        the dtype resolves at x (step, rel_step); a scale not above 0 or of the wrong shape (scale); x outside its
+        bounds, bounds of the wrong shape, or without room for a step (bounds); a parameter for an input that isn't
+        explained. `NotFinite` (inputs[name]) where an element that must move is NaN or infinite. `ModelUnfit`
         (inputs_to_explain) for an input that isn't floating-point.
         """
         self._check(subject)
-        ground = ground_of(subject, self)
-        stencil = place(ground, SCHEMES[self.scheme], ladder=not self._has_step, estimate=self.error_estimate)
+        scheme = SCHEMES[self.scheme]
+        root = scheme.order + 1  # where truncation h^order and rounding epsilon / h are equal
+        ground = ground_of(subject, Steps(self.step, self.rel_step, self.scale, self.bounds, root, self.grouped))
+        parameter = "step" if self.step else "rel_step" if self.rel_step else None
+        stencil = place(ground, scheme, parameter=parameter, estimate=self.error_estimate)
         points, count = stencil.steps.shape
         pieces = -(-count // FEATURES_A_PLAN)
         edges = [count * piece // pieces for piece in range(pieces + 1)]
         values = errors = np.empty((0, count))
-        for a, b in zip(edges[:-1], edges[1:], strict=True):
+        for a, b in pairwise(edges):
             part = stencil.of_features(a, b)
-            scores = yield Plan((b - a) * points, _Rows(part, a), later=(count - b) * points)
+            scores = yield Plan((b - a) * points, _rows(part, a), later=(count - b) * points)
             if not a:
                 values, errors = np.empty((2, len(scores.x), count))
-            values[:, a:b], errors[:, a:b] = _reduce(part, scores)
+            values[:, a:b], errors[:, a:b] = derivatives(part, scores, ladder=parameter is None)
             del scores  # held no longer than it takes
         return Attribution(values=values, errors=errors if self.error_estimate else None)
-
-    @property
-    def _has_step(self) -> bool:
-        return bool(self.step) or bool(self.rel_step)
 
     def _check(self, subject: Subject) -> None:
         if self.scheme not in SCHEMES:
@@ -136,3 +137,15 @@ class Jacobian:
                         f"{parameter} for input {name[:80]!r}, which is not explained; explained: {explained}",
                         field=parameter,
                     )
+
+
+def _rows(stencil: Stencil, first: int) -> Callable[[int, int], Sequence[NudgeRows]]:
+    """The rows of a stencil's features, of which `first` is the number of the first."""
+    points = len(stencil.steps)
+
+    def rows(a: int, b: int) -> list[NudgeRows]:
+        row = np.arange(a, b)
+        feature = row // points
+        return [NudgeRows((first + feature).astype(np.int32), stencil.steps[row % points, feature])]
+
+    return rows

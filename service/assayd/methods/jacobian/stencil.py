@@ -15,8 +15,8 @@ from assayd.types.arrays import Array, Floats
 LADDER = (1.0, 1 / 8, 1 / 64)
 """The steps that are tried where none is given, as shares of the first."""
 
-_FEWEST = (22, 5, 1)
-"""Where the dtype is too coarse for the ladder its rungs are at least so many grains: no two points of any scheme meet."""
+_FEWEST = (44, 10, 2)
+"""Where the dtype is too coarse for the ladder, its rungs are at least so many grains, so that no two points meet."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class Scheme:
     """Points as multiples of the step.
 
     order: of the error. two_sided, one_sided: the points, where both sides have room and where only one has.
-    extra: those that are added for the estimate where the step is given. grain, fine: the smallest gap between points,
-    without and with the extra ones.
+    extra: those that are added for the estimate where the step is given; finer: the points of half the step among all
+    of these. grain, fine: the smallest gap between points, without and with the extra ones.
     """
 
     order: int
@@ -33,6 +33,7 @@ class Scheme:
     one_sided: tuple[float, ...]
     extra_two_sided: tuple[float, ...]
     extra_one_sided: tuple[float, ...]
+    finer: tuple[int, ...]
     grain: float
     fine: float
 
@@ -44,9 +45,11 @@ class Scheme:
 
 SCHEMES: Mapping[str, Scheme] = MappingProxyType(
     {
-        "forward": Scheme(1, (1,), (1,), (0.5,), (0.5,), 1, 0.5),
-        "central": Scheme(2, (-1, 1), (1, 2), (-0.5, 0.5), (0.5, 1.5), 1, 0.5),
-        "richardson": Scheme(4, (-1, -0.5, 0.5, 1), (0.5, 1, 1.5, 2), (-0.25, 0.25), (0.25, 0.75), 0.5, 0.25),
+        "forward": Scheme(1, (1.0,), (1.0,), (0.5,), (0.5,), (1,), 1.0, 0.5),
+        "central": Scheme(2, (-1.0, 1.0), (1.0, 2.0), (-0.5, 0.5), (0.5, 1.5), (2, 3), 1.0, 0.5),
+        "richardson": Scheme(
+            4, (-1.0, -0.5, 0.5, 1.0), (0.5, 1.0, 1.5, 2.0), (-0.25, 0.25), (0.25, 0.75), (1, 4, 5, 2), 0.5, 0.25
+        ),
     }
 )
 
@@ -56,13 +59,19 @@ class Stencil:
     """P points for each of F features.
 
     steps: [P, F], what the rows carry. reach: [P, F], how far they lead in truth, in the unit of the derivative.
-    rungs: the points of each step that is tried, longest first; other points serve the estimate alone.
+    rungs: the points of each step that is tried, longest first, from the left to the right where they lie on both
+    sides; other points serve the estimate alone.
     """
 
     scheme: Scheme
     steps: Floats
     reach: Floats
-    rungs: tuple[slice, ...]
+    rungs: tuple[range, ...]
+
+    @property
+    def finer(self) -> tuple[int, ...]:
+        """Where the step is given and an estimate wanted, the points of half the step."""
+        return self.scheme.finer
 
     def of_features(self, a: int, b: int) -> Stencil:
         """The features a … b - 1."""
@@ -74,6 +83,8 @@ def place(ground: Ground, scheme: Scheme, *, parameter: str | None, estimate: bo
 
     Raises InvalidRequest naming that parameter where the dtype can't resolve its step, or bounds without room.
     """
+    shares: tuple[float, ...]
+    fewest: tuple[int, ...]
     if parameter is None:
         shares = LADDER if estimate else (LADDER[0], LADDER[-1])
         fewest = _FEWEST if estimate else (_FEWEST[0], _FEWEST[-1])
@@ -99,21 +110,24 @@ def place(ground: Ground, scheme: Scheme, *, parameter: str | None, estimate: bo
     if not ground.grouped:
         steps = _whole(steps, ground.quantum)
     reach = np.stack([_reach(ground, point) for point in steps])
+    at = np.sort(np.concatenate([reach, np.zeros((1, ground.count))]), axis=0)
+    meet = (np.diff(at, axis=0) == 0).any(axis=0)
+    _check_resolved(ground, meet, parameter or "scale", "the {} is below what the dtype of {} resolves there")
     size = len(scheme.two_sided)
-    own = tuple(slice(n * size, (n + 1) * size) for n in range(len(rungs)))
-    return Stencil(scheme, steps if ground.grouped else reach, reach, own)
+    own = tuple(range(n * size, (n + 1) * size) for n in range(len(rungs)))
+    return Stencil(scheme, steps, reach, own)
 
 
 def _fit(ground: Ground, scheme: Scheme, wanted: Floats) -> tuple[Floats, Floats]:
-    """Step and side by feature: 0 for points on both sides, else the sign of the one; the step shrinks where it must."""
+    """Step and side by feature: 0 for points on both, else the sign of the one. The step shrinks where it must."""
     narrow, wide = np.minimum(ground.below, ground.above), np.maximum(ground.below, ground.above)
     away = np.where(ground.above >= ground.below, 1.0, -1.0)
     if scheme.order == 1:
         up = wanted <= ground.above
         return np.where(up, wanted, np.minimum(wanted, wide)), np.where(up, 1.0, away)
     both = wanted <= narrow
-    one = ~both & (scheme.reach * wanted <= wide)
-    squeezed_both = ~both & ~one & (scheme.reach * narrow >= wide)
+    one = ~both & (wanted <= wide / scheme.reach)
+    squeezed_both = ~both & ~one & (narrow >= wide / scheme.reach)
     step = np.where(both | one, wanted, np.where(squeezed_both, narrow, wide / scheme.reach))
     return step, np.where(both | squeezed_both, 0.0, away)
 

@@ -60,7 +60,7 @@ class MaskSample:
 
 
 def draw(features: int, total: int, stream: int, copies: int) -> MaskSample:
-    """`total` draws: all kept, then features kept by the toss of a coin. Those of a smaller total are the first ones."""
+    """`total` draws: all kept, then features kept by the toss of a coin. Those of a smaller total come first."""
     width = -(-features // _WORD)
     words = np.empty((total, width), np.uint64)
     words[0] = ~np.uint64(0)
@@ -84,7 +84,7 @@ def enumerate_all(features: int, total: int, stream: int, copies: int) -> MaskSa
 def given(keep: Array, features: int, total: int | None, copies: int) -> MaskSample:
     """The caller's masks [n, F], standing for `total` draws.
 
-    Raises `InvalidTensor` (samples) for a wrong dtype or shape, `InvalidRequest` (samples) for values that aren't 0 or 1.
+    Raises `InvalidTensor` (samples) for a wrong dtype or shape, `InvalidRequest` (samples) for other values.
     """
     if keep.dtype.kind not in "biuf":
         raise InvalidTensor("masks are bool or numbers, 0 or 1 each", field="samples")

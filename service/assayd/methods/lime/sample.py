@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 
@@ -13,6 +13,12 @@ from assayd.types.rows import RowBlock
 
 BLOCK_CELLS = 1 << 21
 """Numbers of a design matrix that are unpacked at a time."""
+
+_SMALL = 64
+_SMALL_WORK = 1 << 18
+_SMALL_CELLS = 9000
+"""Up to 64 features products are taken in pieces that OpenBLAS leaves to one thread: several that meet in each product
+cost 150 ms in place of 5 where a model keeps the cores busy."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,19 +48,21 @@ class Draws:
 
 
 class Sample(Protocol):
-    """Perturbed copies of one instance. The first row of a drawn one is x itself.
-
-    copies: rows of the plan for each row of the sample; their scores are averaged. z_x: [F], what z is at x.
-    """
+    """Perturbed copies of one instance. The first row of a drawn one is x itself."""
 
     @property
-    def draws(self) -> Draws: ...
-    @property
-    def copies(self) -> int: ...
-    @property
-    def z_x(self) -> Floats: ...
+    def draws(self) -> Draws:
+        """Which row each draw is."""
 
-    def cut(self, rows: int) -> Sample:
+    @property
+    def copies(self) -> int:
+        """Rows of the plan for each row of the sample; their scores are averaged."""
+
+    @property
+    def z_x(self) -> Floats:
+        """What z is at x, [F]."""
+
+    def cut(self, rows: int) -> Self:
         """The first rows alone."""
 
     def z(self, a: int, b: int) -> Floats:
@@ -76,17 +84,20 @@ class Design:
     def __init__(self, sample: Sample) -> None:
         self._sample = sample
         self.rows, self.features = sample.draws.rows, len(sample.z_x)
-        self._step = max(1, BLOCK_CELLS // self.features)
-        self._only = sample.z(0, self.rows) if self.rows <= self._step else None
+        self._block = max(1, BLOCK_CELLS // self.features)
+        self._only = sample.z(0, self.rows) if self.rows <= self._block else None
+        self._piece = self._block
+        if self.features <= _SMALL:
+            self._piece = min(self._block, _SMALL_WORK // self.features**2, _SMALL_CELLS // self.features)
 
     def __iter__(self) -> Iterator[tuple[slice, Floats]]:
         """Rows, and their z [rows, F]."""
-        if self._only is not None:
-            yield slice(0, self.rows), self._only
-            return
-        for a in range(0, self.rows, self._step):
-            b = min(a + self._step, self.rows)
-            yield slice(a, b), self._sample.z(a, b)
+        for a in range(0, self.rows, self._block):
+            b = min(a + self._block, self.rows)
+            z = self._sample.z(a, b) if self._only is None else self._only
+            for first in range(a, b, self._piece):
+                last = min(first + self._piece, b)
+                yield slice(first, last), z[first - a : last - a]
 
     def whole(self) -> Floats:
         """z of all rows, [rows, F]."""

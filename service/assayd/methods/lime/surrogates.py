@@ -35,23 +35,25 @@ def ridge(design: Design, proximity: Floats, scores: Floats, alpha: float, draws
 
     One factorisation serves all targets. proximity: [rows]; scores: [rows, T].
 
-    Errors are the sandwich A^-1 (sum w^2 r^2 x x') A^-1 over all draws, with A = X' W X + alpha, residuals r and weights
-    w; 0 where nothing was left to chance. On centred variables the intercept separates from A, and the variance of
+    Errors are the sandwich A^-1 (sum w^2 r^2 x x') A^-1 over all draws, weights w and residuals r, A = X' W X + alpha;
+    0 where nothing was left to chance. On centred variables the intercept separates from A, and the variance of
     coefficient j is the sum of w^2 r^2 (A^-1 x)_j^2.
     """
     counts = draws.counts * draws.unit
     weights = counts * proximity
     total = weights.sum()
-    mean_z = sum(weights[rows] @ z for rows, z in design) / total
+    mean_z = np.zeros(design.features)
+    for rows, z in design:
+        mean_z += weights[rows] @ z / total
     mean_score = weights @ scores / total
     centred = scores - mean_score
     gram = np.zeros((design.features, design.features))
     cross = np.zeros((design.features, scores.shape[1]))
-    root = np.sqrt(weights)[:, np.newaxis]
     for rows, z in design:
-        scaled = (z - mean_z) * root[rows]
-        gram += scaled.T @ scaled
-        cross += scaled.T @ (centred[rows] * root[rows])
+        z_centred = z - mean_z
+        weighted = (z_centred * weights[rows, np.newaxis]).T
+        gram += weighted @ z_centred
+        cross += weighted @ centred[rows]
     inverse = _inverse(gram, alpha)
     values = inverse @ cross
     # Once more on what is left over: an inverse loses digits that a solver keeps.
@@ -81,7 +83,8 @@ def _inverse(gram: Floats, alpha: float) -> Floats:
             return inverse
     values, vectors = eigh(penalised)
     seen = values > len(gram) * np.finfo(np.float64).eps * max(values[-1], 0.0)
-    return (vectors[:, seen] / values[seen]) @ vectors[:, seen].T
+    pseudo: Floats = (vectors[:, seen] / values[seen]) @ vectors[:, seen].T
+    return pseudo
 
 
 def lasso(z: Floats, weights: Floats, scores: Floats, alpha: float) -> Fit:

@@ -1,0 +1,232 @@
+"""LIME: a surrogate fitted to the scores of perturbed copies (Ribeiro, Singh and Guestrin 2016)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+
+from assayd.errors import InvalidRequest, within
+from assayd.methods.lime import masks, tables
+from assayd.methods.lime.columns import bind
+from assayd.methods.lime.sample import Design, Sample
+from assayd.methods.lime.surrogates import Fit, bootstrap, lasso, ridge, tree
+from assayd.types.arrays import Array, Floats
+from assayd.types.method import Explanation
+from assayd.types.request import BaselineSpec, FeatureSpec, PerInput
+from assayd.types.result import Attribution, Drawn
+from assayd.types.rows import Plan, RowBlock
+from assayd.types.statistics import QuartileTable, Table
+from assayd.types.subject import Segments, Subject
+
+SURROGATES = ("ridge", "lasso", "tree")
+
+MAX_SAMPLES = 10_000_000
+MAX_CELLS = 1 << 26
+"""Samples times features. As there is a sample more than features at least, it allows 8191 of those."""
+MAX_BOOTSTRAP = 1000
+
+_MASK_SAMPLES, _TABLE_SAMPLES = 1000, 5000
+_MASK_WIDTH, _TABLE_WIDTH = 0.25, 0.75
+_FIRST_ROUND, _FIRST_ROUND_PER_FEATURE = 100, 10
+"""Fewer rows than that and the sandwich takes a surrogate that passes through all of them for a sure one."""
+
+
+@dataclass(frozen=True, eq=False)
+class Lime:
+    """A weighted surrogate of the scores around x, in variables z [F] that say how a perturbed copy differs from x.
+
+    num_samples: copies drawn, x itself the first; by default 1000, of tables 5000; at least 1 + F unless all masks are
+    enumerated. With `samples` it says how many draws those stand for together; by default as many as they are.
+    sampling: None for masks over `features`, else a table's statistics, whose columns are the features.
+    kernel_width: a copy at distance d weighs exp(-d^2 / (2 width^2)); by default 0.25, of tables 0.75 sqrt(F).
+    surrogate, alpha: "ridge", "lasso" or "tree", and the strength of its penalty (`surrogates`).
+    samples: copies in place of drawn ones: under "" masks [n, F] of 0 and 1, or of tables perturbed inputs [n, *input].
+    until_error: draw in rounds, until the largest standard error of a value is below it or num_samples are drawn.
+    bootstrap: errors of lasso and tree by so many replicates; 0 means none.
+
+    Masks: z is keep in {0, 1}^F by the toss of a coin, d the cosine distance from the mask that keeps all, 1 for that
+    which keeps nothing. Where 2^F <= num_samples all masks are enumerated, each weighing num_samples / 2^F. Equal masks
+    are scored once and weigh their number. A mask's score is its mean over the K baselines; these are given, so errors
+    don't speak of them. Cost: K rows for each distinct mask; row r is mask r // K at baseline r % K.
+
+    Tables: columns are drawn independently of each other, missing (NaN) at their training rate, integers rounded. d is
+    euclidean from x's z. Quartile: z is 1 where a value lies in x's bin, else 0; missing values have their own bin.
+    Gaussian: z = (value - mean) / std; a missing value stands at the mean, z = 0. Categorical features are drawn by
+    training frequency, z is 1 where all members equal x's. Features are numbered by the place of their first element.
+
+    Draws come from the subject's stream alone, and those of fewer samples are the first ones of more. Where a plan is
+    answered by fewer rows than it asked for, as a budget ends, the surrogate is fitted to what there is.
+
+    Attribution: values [T, F], the surrogate's coefficients, or the path of x through a tree. errors: of ridge the
+    sandwich estimate, 0 where masks were enumerated; of the others by bootstrap, or None. maps, map_errors: a
+    feature's on each of its elements, 0 elsewhere. intercept, r_squared (weighted), drawn; segments of tables.
+    """
+
+    num_samples: int | None = None
+    features: FeatureSpec | None = None
+    baseline: PerInput[BaselineSpec] = field(default_factory=PerInput)
+    kernel_width: float | None = None
+    surrogate: str = "ridge"
+    alpha: float = 1.0
+    sampling: Table | None = None
+    samples: PerInput[Array] = field(default_factory=PerInput)
+    until_error: float | None = None
+    bootstrap: int = 0
+
+    revision: ClassVar[int] = 1
+
+    def explain(self, subject: Subject) -> Explanation:
+        """Yield one plan, or with `until_error` one a round, and fit.
+
+        Raises `InvalidRequest` naming the parameter that is out of range or contradicts another, and `InvalidTensor`
+        (samples, sampling) for what doesn't fit the inputs.
+        """
+        self._check()
+        segments, rounds = self._masks(subject) if self.sampling is None else self._table(self.sampling, subject)
+        scored, at_x, found = np.empty((0, 0)), np.empty(0), Attribution()
+        for whole in rounds:
+            sample, known = whole, len(scored)
+            design = Design(sample)
+            proximity = self._proximity(design, sample)
+            ended = False
+            if sample.draws.rows > known:
+                scores = yield _plan(sample, known)
+                # Less f(x), so that scores which are all the same are exactly 0.
+                full = len(scores.rows) // sample.copies * sample.copies
+                new = (scores.rows[:full] - scores.x).reshape(-1, sample.copies, len(scores.x)).mean(axis=1)
+                scored, at_x = (np.concatenate([scored, new]) if known else new), scores.x
+                ended = len(scored) < sample.draws.rows
+            if ended:
+                sample = sample.cut(len(scored))
+                design = Design(sample)
+                proximity = self._proximity(design, sample)
+            fit = self._fit(sample, design, proximity, scored, subject.stream)
+            found = _attribution(sample, segments, fit, scored, at_x, tabular=self.sampling is not None)
+            if ended or self._sure(fit):
+                break
+        return found
+
+    def _check(self) -> None:
+        """What can be said without a subject."""
+        if self.num_samples is not None and not 1 <= self.num_samples <= MAX_SAMPLES:
+            raise InvalidRequest(f"1 to {MAX_SAMPLES} samples, not {self.num_samples}", field="num_samples")
+        if self.kernel_width is not None and not 0 < self.kernel_width < math.inf:
+            raise InvalidRequest(f"a width is above 0, not {self.kernel_width}", field="kernel_width")
+        if self.surrogate not in SURROGATES:
+            raise InvalidRequest(
+                f"the surrogate is one of {', '.join(SURROGATES)}, not {self.surrogate!r}", field="surrogate"
+            )
+        if not 0 <= self.alpha < math.inf:
+            raise InvalidRequest(f"alpha is at least 0, not {self.alpha}", field="alpha")
+        if self.sampling is not None:
+            for name, given in (("features", self.features is not None), ("baseline", bool(self.baseline))):
+                if given:
+                    raise InvalidRequest(f"{name} are for masks; a table's columns are drawn as they are", field=name)
+        self._check_errors()
+
+    def _check_errors(self) -> None:
+        if self.bootstrap and not 2 <= self.bootstrap <= MAX_BOOTSTRAP:
+            raise InvalidRequest(f"2 to {MAX_BOOTSTRAP} replicates, or 0 for none", field="bootstrap")
+        if self.bootstrap and self.surrogate == "ridge":
+            raise InvalidRequest("ridge has errors of its own; bootstrap is for lasso and tree", field="bootstrap")
+        if self.until_error is None:
+            return
+        if not 0 < self.until_error < math.inf:
+            raise InvalidRequest(f"an error is above 0, not {self.until_error}", field="until_error")
+        if self.surrogate != "ridge" and not self.bootstrap:
+            raise InvalidRequest(f"{self.surrogate} has errors by bootstrap alone", field="until_error")
+        if self.samples:
+            raise InvalidRequest("nothing is drawn where samples are given", field="until_error")
+
+    def _masks(self, subject: Subject) -> tuple[Segments, Iterator[Sample]]:
+        segments, stream, copies = subject.segments, subject.stream, subject.baseline_count
+        if segments is None:
+            raise InvalidRequest("say by features what masks switch, or give a table's sampling", field="features")
+        count = segments.count
+        if self.samples:
+            if set(self.samples.values) != {""}:
+                raise InvalidRequest("masks are over all inputs: give them under no input's name", field="samples")
+            sample = masks.given(self.samples.values[""], count, self.num_samples, copies)
+            return segments, iter([sample])
+        total = _MASK_SAMPLES if self.num_samples is None else self.num_samples
+        if 2.0**count <= total:
+            return segments, iter([masks.enumerate_all(count, total, stream, copies)])
+        return segments, self._rounds(total, count, lambda n: masks.draw(count, n, stream, copies))
+
+    def _table(self, table: Table, subject: Subject) -> tuple[Segments, Iterator[Sample]]:
+        with within("sampling.quartile" if isinstance(table, QuartileTable) else "sampling.gaussian"):
+            columns = bind(table, subject)
+        if self.samples:
+            sample = tables.given(columns, subject, self.samples, self.num_samples)
+            return columns.segments, iter([sample])
+        total = _TABLE_SAMPLES if self.num_samples is None else self.num_samples
+        rounds = self._rounds(total, columns.segments.count, lambda n: tables.draw(columns, subject, n))
+        return columns.segments, rounds
+
+    def _rounds(self, total: int, features: int, draw: Callable[[int], Sample]) -> Iterator[Sample]:
+        """All draws at once, or a sample that doubles."""
+        if total < 1 + features:
+            raise InvalidRequest(
+                f"{features} features need {1 + features} samples at least, not {total}", field="num_samples"
+            )
+        if total * features > MAX_CELLS:
+            raise InvalidRequest(
+                f"samples x features are {MAX_CELLS} at most, not {total} x {features}", field="num_samples"
+            )
+        sizes = [total]
+        if self.until_error is not None:
+            first = max(_FIRST_ROUND, _FIRST_ROUND_PER_FEATURE * (1 + features))
+            sizes = [n for k in range(total.bit_length()) if (n := first << k) < total] + sizes
+        return map(draw, sizes)
+
+    def _proximity(self, design: Design, sample: Sample) -> Floats:
+        width = self.kernel_width
+        if width is None:
+            width = _MASK_WIDTH if self.sampling is None else _TABLE_WIDTH * math.sqrt(design.features)
+        proximity = design.proximity(width)
+        if not proximity @ sample.draws.counts > 0:
+            raise InvalidRequest(f"in a kernel of width {width} all samples weigh 0", field="kernel_width")
+        return proximity
+
+    def _sure(self, fit: Fit) -> bool:
+        return self.until_error is not None and fit.errors is not None and fit.errors.max() < self.until_error
+
+    def _fit(self, sample: Sample, design: Design, proximity: Floats, scores: Floats, stream: int) -> Fit:
+        if self.surrogate == "ridge":
+            return ridge(design, proximity, scores, self.alpha, sample.draws)
+
+        def fitter(z: Floats, weights: Floats, scores: Floats) -> Fit:
+            if self.surrogate == "lasso":
+                return lasso(z, weights, scores, self.alpha)
+            return tree(z, weights, scores, self.alpha, sample.z_x)
+
+        return bootstrap(fitter, design.whole(), proximity, scores, sample.draws, self.bootstrap, stream)
+
+
+def _plan(sample: Sample, known: int) -> Plan:
+    """The rows of a sample from number `known` on."""
+    skipped = known * sample.copies
+
+    def rows(a: int, b: int) -> Sequence[RowBlock]:
+        return sample.blocks(skipped + a, skipped + b)
+
+    return Plan(sample.draws.rows * sample.copies - skipped, rows)
+
+
+def _attribution(
+    sample: Sample, segments: Segments, fit: Fit, scored: Floats, at_x: Floats, *, tabular: bool
+) -> Attribution:
+    return Attribution(
+        values=fit.values,
+        errors=fit.errors,
+        maps=segments.paint(fit.values),
+        map_errors={} if fit.errors is None else segments.paint(fit.errors),
+        intercept=fit.intercept + at_x,
+        r_squared=fit.r_squared,
+        drawn=lambda: Drawn(sample.samples(), (scored + at_x)[sample.draws.order].T),
+        segments=segments if tabular else None,
+    )

@@ -1,0 +1,212 @@
+"""Tables: rows drawn column by column from training statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from assayd.errors import InvalidRequest, InvalidTensor
+from assayd.methods.lime.columns import Columns, Part, compared_in
+from assayd.methods.lime.distributions import Normals
+from assayd.methods.lime.sample import Draws, merge, unmerged
+from assayd.types.arrays import Array, Floats, Ints
+from assayd.types.request import PerInput
+from assayd.types.rows import SampleRows
+from assayd.types.subject import Subject
+
+_BLOCK_CELLS = 1 << 16
+"""Cells drawn at a time: what they pass through stays in the cache."""
+
+
+@dataclass(frozen=True, eq=False)
+class TableSample:
+    """Rows of a table. values: for each part the drawn elements [rows, c], the first row x's; whole: given tensors."""
+
+    subject: Subject
+    columns: Columns
+    values: tuple[Array, ...]
+    draws: Draws
+    z_x: Floats
+    whole: Mapping[str, Array] | None = None
+    copies: int = 1
+
+    def cut(self, rows: int) -> TableSample:
+        """The first rows alone."""
+        return replace(self, values=tuple(v[:rows] for v in self.values), draws=self.draws.cut(rows))
+
+    def z(self, a: int, b: int) -> Floats:
+        """1 where a column lies in x's bin or at x's level; a Gaussian column's standardised value."""
+        return _compare(self.subject, self.columns, [v[a:b] for v in self.values])
+
+    def squared_distance(self, z: Floats) -> Floats:
+        """Euclidean."""
+        apart = z - self.z_x
+        distance: Floats = np.einsum("ij,ij->i", apart, apart)
+        return distance
+
+    def blocks(self, a: int, b: int) -> Sequence[SampleRows]:
+        """Whole rows, made of x and the drawn elements."""
+        return [SampleRows(self._made(slice(a, b)))]
+
+    def samples(self) -> dict[str, Array]:
+        """All draws, by input [n, *input]."""
+        return self._made(self.draws.order)
+
+    def _made(self, rows: slice | Ints) -> dict[str, Array]:
+        if self.whole is not None:
+            return {name: tensor[rows] for name, tensor in self.whole.items()}
+        made = {}
+        for part, values in zip(self.columns.parts, self.values, strict=True):
+            chosen = values[rows]
+            if len(part.elements) < int(np.prod(part.shape)):
+                flat = np.repeat(self.subject.inputs[part.input].reshape(1, -1), len(chosen), axis=0)
+                flat[:, part.elements] = chosen
+                chosen = flat
+            made[part.input] = chosen.reshape(-1, *part.shape)
+        return made
+
+
+def draw(columns: Columns, subject: Subject, total: int) -> TableSample:
+    """x, and `total` - 1 rows drawn. Those of a smaller total are the first ones.
+
+    A column takes one uniform number and is its distribution's inverse there, so a row always takes as many numbers.
+    Rows are merged where all features are categorical; numbers hardly ever repeat.
+    """
+    count = columns.segments.count
+    values = tuple(np.empty((total, len(part.elements)), part.dtype) for part in columns.parts)
+    for part, into in zip(columns.parts, values, strict=True):
+        into[0] = subject.inputs[part.input].reshape(-1)[part.elements]
+    chosen = np.empty((total if not len(columns.numeric) else 0, count), np.int64)
+    rng = np.random.Generator(np.random.Philox(key=subject.stream))
+    step = max(1, _BLOCK_CELLS // count)
+    for a in range(1, total, step):
+        b = min(a + step, total)
+        uniform = rng.random((b - a, count))
+        numbers, levels = columns.numbers(uniform), columns.levels(uniform)
+        if len(chosen):
+            chosen[a:b] = levels
+        for part, into in zip(columns.parts, values, strict=True):
+            _fill(part, numbers, levels, into[a:b])
+    z_x = _compare(subject, columns, [v[:1] for v in values])[0]
+    if len(columns.numeric):
+        return TableSample(subject, columns, values, unmerged(total), z_x)
+    chosen[0] = _levels_of_x(columns, values)
+    first, draws = merge(chosen)
+    return TableSample(subject, columns, tuple(v[first] for v in values), draws, z_x)
+
+
+def given(columns: Columns, subject: Subject, samples: PerInput[Array], total: int | None) -> TableSample:
+    """The caller's rows, by input [n, *input], standing for `total` draws.
+
+    Raises `InvalidTensor` (samples) for a missing input, a wrong dtype or shape, or different n; `InvalidRequest`
+    (samples) for an input that has none of the table's columns.
+    """
+    whole: dict[str, Array] = {}
+    names = [part.input for part in columns.parts]
+    for name in samples.values:
+        if name not in names and not (name == "" and len(names) == 1):
+            raise InvalidRequest(
+                f"samples for input {name!r}; the table has columns in {', '.join(map(repr, names))}", field="samples"
+            )
+    for part in columns.parts:
+        tensor = samples.get(part.input) if part.input in samples.values or len(names) == 1 else None
+        if tensor is None:
+            raise InvalidTensor(f"no samples for input {part.input!r}, where the table has columns", field="samples")
+        whole[part.input] = _stored(tensor, part)
+    if len({len(tensor) for tensor in whole.values()}) > 1:
+        raise InvalidTensor("all inputs need as many samples", field="samples")
+    values = tuple(whole[p.input].reshape(len(whole[p.input]), -1)[:, p.elements] for p in columns.parts)
+    at_x = [subject.inputs[p.input].reshape(1, -1)[:, p.elements] for p in columns.parts]
+    count = len(values[0])
+    draws = replace(unmerged(count), unit=(total or count) / count)
+    z_x = _compare(subject, columns, at_x)[0]
+    return TableSample(subject, columns, values, draws, z_x, whole)
+
+
+def _stored(tensor: Array, part: Part) -> Array:
+    """x's dtype, or float64 for any floating x."""
+    if tensor.dtype != part.dtype and not (tensor.dtype == np.float64 and part.dtype.kind == "f"):
+        raise InvalidTensor(
+            f"the samples of input {part.input!r} are {tensor.dtype}, the input {part.dtype}", field="samples"
+        )
+    if tensor.shape[1:] != part.shape or tensor.ndim != len(part.shape) + 1 or not len(tensor):
+        raise InvalidTensor(
+            f"the samples of input {part.input!r} have shape {list(tensor.shape)}, not"
+            f" [{', '.join(map(str, ('n', *part.shape)))}] with n of at least 1",
+            field="samples",
+        )
+    with np.errstate(over="ignore"):
+        return tensor.astype(part.dtype, copy=False)
+
+
+def _fill(part: Part, numbers: Floats, levels: Ints, out: Array) -> None:
+    """Write drawn columns. numbers: [n, numeric]; levels: [n, categorical]; out: [n, c] in the input's dtype."""
+    if len(part.at):
+        drawn = numbers[:, part.columns]
+        if part.dtype.kind in "iu":
+            low, high = float(np.iinfo(part.dtype.name).min), float(np.iinfo(part.dtype.name).max)
+            drawn = np.clip(np.rint(drawn), low, np.nextafter(high + 1, 0))
+        with np.errstate(over="ignore"):
+            out[:, part.at] = drawn
+    for feature in part.categorical:
+        out[:, feature.at] = feature.levels[levels[:, feature.number]]
+
+
+def _compare(subject: Subject, columns: Columns, values: Sequence[Array]) -> Floats:
+    """z [n, F] of drawn elements, by part [n, c]."""
+    z = np.ones((len(values[0]), columns.segments.count))
+    for part, found in zip(columns.parts, values, strict=True):
+        x = subject.inputs[part.input].reshape(-1)[part.elements]
+        if len(part.at):
+            numbers = found[:, part.at]
+            if isinstance(columns.drawn_from, Normals):
+                z[:, part.features] = _standardised(numbers, columns.drawn_from, part)
+            else:
+                z[:, part.features] = _in_bin(numbers, x[part.at], part)
+        for feature in part.categorical:
+            z[:, feature.feature] *= _equal(found[:, feature.at], x[feature.at]).all(axis=1)
+    return z
+
+
+def _standardised(numbers: Array, normals: Normals, part: Part) -> Floats:
+    """(value - mean) / std; a missing value stands at the mean."""
+    z: Floats = (numbers.astype(np.float64) - normals.mean[part.columns]) / normals.std[part.columns]
+    z[np.isnan(z)] = 0.0
+    if not np.isfinite(z).all():
+        raise InvalidRequest(
+            "a normal distribution has finite numbers; x or a sample doesn't", field="sampling.gaussian"
+        )
+    return z
+
+
+def _in_bin(numbers: Array, x: Array, part: Part) -> Array:
+    """Whether a value lies in x's bin, bool [n, columns]; missing values have a bin of their own. x: [columns]."""
+    dtype = compared_in(part.dtype)
+    numbers, x = numbers.astype(dtype, copy=False), x.astype(dtype, copy=False)
+    bin_of_x = (part.edges < x[:, np.newaxis]).sum(axis=1)
+    outer = np.full((len(x), 1), np.inf, dtype)
+    ends = np.concatenate([-outer, part.edges, outer], axis=1)
+    column = np.arange(len(x))
+    inside: Array = (numbers > ends[column, bin_of_x]) | (bin_of_x == 0)  # the lowest bin has -inf as well
+    inside &= numbers <= ends[column, bin_of_x + 1]
+    missing = np.isnan(x)
+    return np.where(missing, np.isnan(numbers), inside) if missing.any() else inside
+
+
+def _equal(values: Array, x: Array) -> Array:
+    """Elementwise, NaN equal to NaN. values: [n, m]; x: [m]."""
+    same: Array = values == x
+    if values.dtype.kind == "f":
+        same |= np.isnan(values) & np.isnan(x)
+    return same.astype(np.bool_, copy=False)
+
+
+def _levels_of_x(columns: Columns, values: Sequence[Array]) -> Ints:
+    """The level of each categorical feature that x stands at, -1 where at none."""
+    same = [np.ones(len(ends), np.bool_) for ends in columns.shares]
+    for part, found in zip(columns.parts, values, strict=True):
+        for feature in part.categorical:
+            same[feature.number] &= _equal(feature.levels, found[0, feature.at]).all(axis=1)
+    return np.array([int(np.argmax(s)) if s.any() else -1 for s in same])

@@ -1,0 +1,156 @@
+"""A run as a stream of events."""
+
+import asyncio
+import hashlib
+
+import numpy as np
+import pytest
+
+from assay.v1 import explain_pb2
+from assayd.api.codec.tensors import encode_tensor
+from assayd.api.streaming import CHUNK_BYTES, chunked, events
+from assayd.errors import ModelFailed
+from assayd.explain.outcome import Explained, InstanceFailed, Used
+from assayd.scheduler.work import Caller, Job, JobUsage
+
+BIG = np.random.default_rng(0).standard_normal(CHUNK_BYTES // 4 + 1000)  # a little above 2 MiB
+SMALL = np.arange(3.0)
+DONE = Explained(None, [], Used(JobUsage(), 0, 0, 0), ())
+
+
+def failed(position):
+    return InstanceFailed("", position, ModelFailed("no"))
+
+
+def encode(instance):
+    return explain_pb2.InstanceResult(position=instance.position)
+
+
+def stream(run, instances=2):
+    return events(run, Job("r", Caller("t")), instances, encode)
+
+
+async def read(answers, into):
+    async for event in answers:
+        into.append(event)
+
+
+def result(place):
+    made = explain_pb2.InstanceResult(position=7)
+    place(made).CopyFrom(encode_tensor(BIG))
+    made.scores.CopyFrom(encode_tensor(SMALL))
+    return made
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        lambda r: r.feature_values,
+        lambda r: r.feature_errors,
+        lambda r: r.rows.keep,
+        lambda r: r.rows.scores,
+        lambda r: r.maps["x"],
+        lambda r: r.map_errors["x"],
+    ],
+)
+def test_large_tensors_go_ahead_in_parts_and_are_found_by_their_digest(place):
+    *parts, last = chunked(result(place))
+    chunks = [event.chunk for event in parts]
+    assert all(len(c.data) <= CHUNK_BYTES for c in chunks)
+    assert {c.size_bytes for c in chunks} == {BIG.nbytes}
+    assert [c.offset for c in chunks] == [n * CHUNK_BYTES for n in range(len(chunks))]
+    whole = b"".join(c.data for c in chunks)
+    assert whole == BIG.tobytes()
+    left = place(last.instance)
+    assert left.WhichOneof("content") == "digest"
+    assert {left.digest} == {c.digest for c in chunks} == {"sha256:" + hashlib.sha256(whole).hexdigest()}
+    assert (left.dtype, list(left.shape)) == (encode_tensor(BIG).dtype, [BIG.size])
+    assert last.instance.scores == encode_tensor(SMALL)
+    assert last.ByteSize() < CHUNK_BYTES
+
+
+def test_what_is_small_goes_in_one():
+    made = explain_pb2.InstanceResult(position=7)
+    made.feature_values.CopyFrom(encode_tensor(BIG[: CHUNK_BYTES // 8]))
+    (only,) = chunked(made)
+    assert only.instance.feature_values.WhichOneof("content") == "data"
+
+
+async def test_progress_comes_first_then_instances_as_they_finish_then_the_whole():
+    async def run(on_instance):
+        for position in (1, 0):
+            on_instance(failed(position))
+            await asyncio.sleep(0)
+        return DONE
+
+    seen = [event async for event in stream(run)]
+    kinds = ["whole" if e is DONE else e.WhichOneof("event") for e in seen]
+    assert kinds[0] == "progress"
+    assert [k for k in kinds if k != "progress"] == ["instance", "instance", "whole"]
+    assert [e.instance.position for e in seen[:-1] if e.WhichOneof("event") == "instance"] == [1, 0]
+
+
+async def test_progress_counts_rows_and_instances():
+    going = asyncio.Event()
+
+    async def run(on_instance):
+        job.usage.rows_planned, job.usage.rows_run = 10, 4
+        on_instance(failed(0))
+        await going.wait()
+        return DONE
+
+    job = Job("r", Caller("t"))
+    seen = []
+    async for event in events(run, job, 2, encode):
+        seen.append(event)
+        if len([e for e in seen if e is not DONE and e.WhichOneof("event") == "progress"]) == 2:
+            going.set()
+    first, later = [e.progress for e in seen[:-1] if e.WhichOneof("event") == "progress"][:2]
+    assert (first.rows_done, first.instances_done, first.instances) == (0, 0, 2)
+    assert (later.rows_done, later.rows_planned, later.instances_done) == (4, 10, 1)
+
+
+async def test_a_run_that_fails_ends_the_stream_with_its_error_after_what_was_done():
+    async def run(on_instance):
+        on_instance(failed(0))
+        raise ModelFailed("no")
+
+    seen = []
+    with pytest.raises(ModelFailed):
+        await read(stream(run), seen)
+    assert "instance" in [event.WhichOneof("event") for event in seen]
+
+
+async def test_a_caller_that_leaves_cancels_the_run():
+    state = []
+
+    async def run(on_instance):
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            state.append("cancelled")
+            raise
+
+    answers = stream(run)
+    await anext(answers)
+    await asyncio.sleep(0)
+    await answers.aclose()
+    await asyncio.sleep(0)
+    assert state == ["cancelled"]
+
+
+async def test_a_caller_that_is_cancelled_while_it_waits_cancels_the_run():
+    state = []
+
+    async def run(on_instance):
+        try:
+            await asyncio.Event().wait()
+        finally:
+            state.append("ended")
+
+    reader = asyncio.create_task(read(stream(run), []))
+    await asyncio.sleep(0.02)
+    reader.cancel()
+    await asyncio.gather(reader, return_exceptions=True)
+    await asyncio.sleep(0)
+    assert state == ["ended"]

@@ -1,0 +1,119 @@
+"""Every setting is a flag and an environment variable; what is wrong with one is said in one line that names it."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from pydantic_settings import CliApp
+
+from assayd.settings import Settings
+
+OTHER = {
+    "listen": "127.0.0.1:1", "metrics": "127.0.0.1:2", "store": "elsewhere", "models": "models", "provider": "cpu",
+    "log_level": "debug", "max_message_bytes": "2048",
+}  # fmt: skip
+"""A value that isn't the default; 7 for the rest, which are numbers."""
+
+NAMES = list(Settings.model_fields)
+
+
+def flag(name):
+    return "--" + name.replace("_", "-")
+
+
+def parsed(*flags):
+    return CliApp.run(Settings, cli_args=list(flags))
+
+
+@pytest.fixture(autouse=True)
+def no_environment(monkeypatch):
+    for name in list(os.environ):
+        if name.startswith("ASSAYD_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_setting_is_a_flag(name):
+    value = OTHER.get(name, "7")
+    settings = parsed("--store", "here", flag(name), value)
+    assert str(getattr(settings, name)) in (value, f"{value}.0")
+    assert getattr(settings, name) != Settings.model_fields[name].default
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_setting_is_an_environment_variable_and_a_flag_goes_before_it(name, monkeypatch):
+    value = OTHER.get(name, "7")
+    monkeypatch.setenv("ASSAYD_STORE", "here")
+    monkeypatch.setenv(f"ASSAYD_{name.upper()}", value)
+    assert str(getattr(parsed(), name)) in (value, f"{value}.0")
+    if name not in OTHER:
+        assert getattr(parsed(flag(name), "9"), name) == 9
+
+
+def test_every_setting_says_what_it_is_and_numbers_say_their_unit():
+    for name, field in Settings.model_fields.items():
+        assert field.description, name
+        if field.annotation in (int, float) and name != "threads":
+            unit = ("_ms", "_s", "_rows", "_bytes", "_labels", "_in_flight")
+            assert name.endswith(unit), name
+
+
+def test_settings_do_not_change():
+    with pytest.raises(ValueError, match="frozen"):
+        parsed("--store", "here").threads = 3
+
+
+def serve(*flags, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "assayd", "serve", *flags],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, **environment},
+    )
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        ([], "--store"),
+        (["--store", "here", "--threads", "many"], "--threads"),
+        (["--store", "here", "--threads", "-1"], "--threads"),
+        (["--store", "here", "--listen", "nowhere"], "--listen"),
+        (["--store", "here", "--provider", "abacus"], "--provider"),
+        (["--store", "here", "--batch-rows", "0"], "--batch-rows"),
+    ],
+)
+def test_a_bad_value_is_one_line_that_names_the_flag(flags, named, tmp_path):
+    got = serve(*flags)
+    assert got.returncode == 2
+    (line,) = got.stderr.splitlines()
+    assert line.startswith(f"assayd serve: {named}: ")
+
+
+def test_a_bad_environment_variable_is_one_line_too():
+    got = serve("--store", "here", ASSAYD_MAX_QUEUED_ROWS="0")
+    assert got.returncode == 2
+    (line,) = got.stderr.splitlines()
+    assert line.startswith("assayd serve: --max-queued-rows: ")
+
+
+def test_each_bad_value_has_its_line():
+    got = serve("--threads", "x", "--gather-ms", "5000")
+    assert [line.split(": ")[1] for line in got.stderr.splitlines()] == ["--store", "--threads", "--gather-ms"]
+
+
+def test_an_unknown_flag_is_refused():
+    got = serve("--store", "here", "--colour", "red")
+    assert got.returncode == 2
+    assert "--colour" in got.stderr
+    assert "Traceback" not in got.stderr
+
+
+def test_help_lists_every_flag():
+    got = serve("--help")
+    assert got.returncode == 0
+    for name in NAMES:
+        assert flag(name) in got.stdout
