@@ -313,7 +313,7 @@ def test_a_baseline_where_the_model_is_not_finite(client):
 
 
 def test_what_is_not_served_yet_says_so(client, mlp):
-    for change in (dict(method=assay.Lime()), dict(method=assay.Jacobian()), dict(reproducible=True)):
+    for change in (dict(return_rows=True), dict(budget=assay.Budget(time=1.0)), dict(reproducible=True)):
         with pytest.raises(assay.Unimplemented) as got:
             client.explain(mlp, **({"inputs": X, "method": ELEMENTS} | change))
         assert got.value.reason == "NOT_SERVED"

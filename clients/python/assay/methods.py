@@ -26,6 +26,10 @@ Interval: TypeAlias = tuple[Scale | None, Scale | None]
 """Lower and upper end, either of which may be missing."""
 
 
+Sampling: TypeAlias = Literal["mask"] | QuartileTable | GaussianTable
+"""How LIME draws rows: features switched to their baselines, or columns drawn by the training statistics of a table."""
+
+
 @dataclass(frozen=True, eq=False)
 class Occlusion:
     """Occlusion by sliding windows (Zeiler and Fergus 2014), or ablation of features.
@@ -71,7 +75,7 @@ class Lime:
     kernel_width: float | None = None
     surrogate: Literal["ridge", "lasso", "tree"] = "ridge"
     alpha: float = 1.0
-    sampling: Literal["mask"] | QuartileTable | GaussianTable | None = None
+    sampling: Sampling | None = None
     samples: PerInput[Array] | None = None
     until_error: float | None = None
     bootstrap: int = 0

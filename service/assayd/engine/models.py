@@ -38,18 +38,16 @@ class LoadedModels:
         self._metrics = metrics
         self._max_bytes = max_bytes
         self._models: OrderedDict[str, InUse] = OrderedDict()
-        self._loading: dict[str, asyncio.Lock] = {}
+        self._loads: dict[str, asyncio.Task[InUse]] = {}
+        self._deciding = asyncio.Lock()
         # One at a time: loads are bound by memory and by the cores that the device needs too.
         self._thread = ThreadPoolExecutor(1, "model-load")
 
     @asynccontextmanager
     async def use(self, tenant: str, digest: str) -> AsyncIterator[InUse]:
         """Hold a model of the store in memory. Raises ModelNotFound, DataLoss, InvalidModel, ModelFailed."""
-        async with self._loading.setdefault(digest, asyncio.Lock()):
-            if digest not in self._models:
-                await self._load(digest, await self._off_loop(self._store.model_bytes, tenant, digest))
-            model = self._models[digest]
-            model.users += 1
+        model = await self._loaded(digest, lambda: self._store.model_bytes(tenant, digest))
+        model.users += 1
         self._models.move_to_end(digest)
         try:
             yield model
@@ -59,21 +57,18 @@ class LoadedModels:
 
     async def load(self, digest: str, data: bytes) -> LoadedModel:
         """Load bytes that aren't in the store yet. Raises InvalidModel, ModelFailed, ModelUnfit."""
-        async with self._loading.setdefault(digest, asyncio.Lock()):
-            if digest not in self._models:
-                await self._load(digest, data)
-            return self._models[digest].loaded
+        return (await self._loaded(digest, lambda: data)).loaded
 
     async def prove(self, model: InUse, subject: Subject) -> None:
         """Try an open question with a caller's instance."""
-        async with self._loading[model.loaded.digest]:
+        async with self._deciding:
             if model.loaded.open_question:
                 model.loaded = await self._off_loop(self._backend.prove, model.loaded.digest, subject)
                 self._show()
 
     async def demote(self, tenant: str, model: InUse, reason: str) -> None:
         """Run a model row by row from now on."""
-        async with self._loading[model.loaded.digest]:
+        async with self._deciding:
             if model.loaded.batching.batched:
                 digest = model.loaded.digest
                 data = await self._off_loop(self._store.model_bytes, tenant, digest)
@@ -88,16 +83,28 @@ class LoadedModels:
         """Wait for a load under way and end the thread."""
         self._thread.shutdown()
 
-    async def _load(self, digest: str, data: bytes) -> None:
+    async def _loaded(self, digest: str, read: Callable[[], bytes]) -> InUse:
+        """The model, loaded once for all who ask meanwhile; a caller that leaves doesn't stop the load."""
+        while digest not in self._models:
+            task = self._loads.get(digest)
+            if task is None:
+                task = self._loads[digest] = asyncio.create_task(self._load(digest, read))
+                task.add_done_callback(lambda _: self._loads.pop(digest, None))
+                task.add_done_callback(_seen)
+            await asyncio.shield(task)
+        return self._models[digest]
+
+    async def _load(self, digest: str, read: Callable[[], bytes]) -> InUse:
         try:
-            loaded = await self._off_loop(self._backend.load, digest, data)
+            loaded = await self._off_loop(lambda: self._backend.load(digest, read()))
         except Exception:
             self._metrics.model_loads.labels("failed").inc()
             raise
         self._metrics.model_loads.labels("loaded").inc()
         self._metrics.model_load_seconds.observe(loaded.load_seconds)
-        self._models[digest] = InUse(loaded)
+        model = self._models[digest] = InUse(loaded)
         self._make_room(keep=digest)
+        return model
 
     def _make_room(self, keep: str = "") -> None:
         total = sum(m.loaded.size_bytes for m in self._models.values())
@@ -120,3 +127,9 @@ class LoadedModels:
 
     async def _off_loop(self, function: Callable[[*Ts], T], *arguments: *Ts) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
+
+
+def _seen(task: asyncio.Task[InUse]) -> None:
+    """Fetch a failed load's error, which nobody may be waiting for any more."""
+    if not task.cancelled():
+        task.exception()

@@ -10,7 +10,8 @@ from contextlib import nullcontext
 
 from assayd.engine.models import InUse, LoadedModels
 from assayd.errors import AssayError, DeadlinePassed
-from assayd.explain.drive import InstanceDriver, RowsInteract
+from assayd.explain.checks import RowsInteract
+from assayd.explain.drive import InstanceDriver
 from assayd.explain.inputs import check_inputs, explained_inputs
 from assayd.explain.offload import Offload
 from assayd.explain.outcome import Explained, InstanceExplained, InstanceFailed, Notice, Used
@@ -117,8 +118,8 @@ class Explainer:
     async def _estimate(self, request: ExplainRequest, driver: InstanceDriver, model: InUse) -> Explained:
         rows, cost = 0, None
         for position in range(request.instances):
-            driver.check_targets(model.loaded, position)
             subject = await driver.plan(position)
+            driver.check_targets(subject, model.loaded, position)
             rows += await driver.rows_of(subject)
             cost = self._scheduler.row_seconds(model.loaded, subject)
         driver.tally.check(rows)

@@ -11,5 +11,7 @@ from assayd.methods.occlusion import Occlusion
 from assayd.methods.rows import Rows
 from assayd.types.method import Method
 
-METHODS: Mapping[str, type[Method]] = MappingProxyType({"occlusion": Occlusion, "lime": Lime, "jacobian": Jacobian, "rows": Rows})
+METHODS: Mapping[str, type[Method]] = MappingProxyType(
+    {"occlusion": Occlusion, "lime": Lime, "jacobian": Jacobian, "rows": Rows}
+)
 """By the name of the request's oneof."""

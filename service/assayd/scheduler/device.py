@@ -75,6 +75,11 @@ class DeviceScheduler:
         finally:
             self._drop(work)
 
+    def withdraw(self, work: Work) -> None:
+        """Nobody waits for `work` any more: what of it hasn't run never will."""
+        work.abandon()
+        self._drop(work)
+
     @contextmanager
     def expect(self) -> Iterator[None]:
         """While a job is being planned, batches that aren't full wait a moment for its rows."""

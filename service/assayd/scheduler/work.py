@@ -104,6 +104,11 @@ class Work:
         if not self.finished.done():
             self.finished.set_exception(error)
 
+    def abandon(self) -> None:
+        """End without anybody listening."""
+        if not self.finished.cancel() and not self.finished.cancelled():
+            self.finished.exception()  # seen, so that asyncio doesn't complain of an error nobody fetched
+
     def scores(self) -> Floats:
         """float64 [plan.size, T], once finished."""
         if self._scores is None:

@@ -178,7 +178,6 @@ async def test_metrics_show_what_is_loaded_and_how_it_runs(models, metrics):
     assert models.providers() == ["CPU"]
 
 
-@pytest.mark.xfail(strict=True, reason="LoadedModels._load: a cancelled caller's load ends in the backend, uncounted")
 async def test_a_caller_that_leaves_while_a_model_loads_leaves_no_model_that_nobody_counts(models, backend, metrics):
     backend.gate.clear()
     leaves = asyncio.create_task(used(models, "m:abc"))
@@ -192,9 +191,8 @@ async def test_a_caller_that_leaves_while_a_model_loads_leaves_no_model_that_nob
     assert value(metrics, "assayd_models_loaded_bytes") == sum(len(d.partition(":")[2]) for d in in_backend)
 
 
-@pytest.mark.xfail(strict=True, reason="LoadedModels._loading keeps a lock for every digest ever asked for")
-async def test_bytes_that_never_load_leave_no_lock_behind(models):
+async def test_bytes_that_never_load_leave_nothing_behind(models):
     for n in range(20):
         with pytest.raises(InvalidModel):
             await models.load(f"{n}:bad", b"bad")
-    assert not models._loading
+    assert not models._loads

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from assayd.errors import ModelNotFinite, NotFinite
-from assayd.explain.drive import _alone_difference, _check_finite, _notices, _with_plain
+from assayd.explain.checks import alone_difference, check_finite
+from assayd.explain.drive import _notices, _with_plain
 from assayd.types.rows import MaskRows, Pick, PlainRows, Plan
 from assayd.types.subject import Subject
 
@@ -42,7 +43,7 @@ def test_x_and_the_baselines_stand_in_front_however_the_rows_are_cut(size, basel
 
 def difference(alone, in_batch, *, weights=None, scale="raw"):
     pick = Pick("y", None if weights is not None else np.array([0]), weights, scale)
-    return _alone_difference({"y": np.array([alone], np.float32)}, (pick,), np.array([in_batch]))
+    return alone_difference({"y": np.array([alone], np.float32)}, (pick,), np.array([in_batch]))
 
 
 def test_the_difference_is_a_share_of_the_largest_score():
@@ -59,17 +60,17 @@ def scores(*values):
 
 def test_what_is_not_finite_is_told_apart_by_where_it_comes_from():
     ordinary, missing = Subject({"x": np.ones(2)}, {}), Subject({"x": np.array([1, np.nan])}, {})
-    _check_finite(missing, scores(1), scores([1]), scores([1], [2]))
+    check_finite(missing, scores(1), scores([1]), scores([1], [2]))
     with pytest.raises(ModelNotFinite, match="ordinary input"):
-        _check_finite(ordinary, scores(np.inf), scores([1]), scores([1]))
+        check_finite(ordinary, scores(np.inf), scores([1]), scores([1]))
     with pytest.raises(NotFinite) as got:
-        _check_finite(missing, scores(np.nan), scores([1]), scores([1]))
+        check_finite(missing, scores(np.nan), scores([1]), scores([1]))
     assert got.value.field == "inputs"
     with pytest.raises(NotFinite) as got:
-        _check_finite(ordinary, scores(1), scores([1], [np.nan]), scores([1]))
+        check_finite(ordinary, scores(1), scores([1], [np.nan]), scores([1]))
     assert got.value.field == "baseline"
     with pytest.raises(ModelNotFinite, match="for 2 of 3 perturbed rows"):
-        _check_finite(ordinary, scores(1), scores([1]), scores([1, np.nan], [1, 2], [np.inf, np.nan]))
+        check_finite(ordinary, scores(1), scores([1]), scores([1, np.nan], [1, 2], [np.inf, np.nan]))
 
 
 def test_a_baseline_that_equals_the_input_is_noticed():

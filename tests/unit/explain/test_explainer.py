@@ -174,7 +174,6 @@ async def test_after_the_deadline_the_rest_is_dropped(left):
         assert s.metrics.registry.get_sample_value("assayd_rows_run_total") < 20
 
 
-@pytest.mark.xfail(strict=True, reason="InstanceDriver.run leaves the row of x alone in the queue when it is cancelled")
 async def test_a_request_that_is_cancelled_takes_its_rows_with_it():
     async with service(zoo.linear(), backend=Slow(SessionOptions(threads=1), 1)) as s:
         task = asyncio.create_task(s.explain(a_request({"x": X}, target=FIRST)))

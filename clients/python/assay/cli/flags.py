@@ -14,7 +14,8 @@ from assay.baselines import Baseline, GaussianBlur, MeanBaseline, SegmentMean
 from assay.cli.files import load_array
 from assay.errors import AssayError
 from assay.features import Elements, Features, Grid, Groups, Segments, Superpixels
-from assay.methods import Interval, Method, Scale, Sizes
+from assay.methods import Interval, Method, Sampling, Scale, Sizes
+from assay.statistics import GaussianTable, QuartileTable
 from assay.targets import Target
 from assay.tensors import Array, is_digest
 
@@ -177,6 +178,17 @@ def _baseline(text: str) -> Baseline:
         raise ValueError(f"{text!r} is none of {_NOTES['BASELINE']}") from None
 
 
+def _sampling(text: str) -> Sampling:
+    kind, _, file = text.partition("=")
+    if kind == "quartile" and file:
+        return QuartileTable.fit(load_array(file))
+    if kind == "gaussian" and file:
+        return GaussianTable.fit(load_array(file))
+    if text != "mask":
+        raise ValueError(f"{text!r} is none of {_NOTES['SAMPLING']}")
+    return "mask"
+
+
 def _features(text: str) -> Features:
     kind, _, rest = text.partition(":")
     if text == "elements":
@@ -196,6 +208,7 @@ def _features(text: str) -> Features:
 _NOTES = {
     "BASELINE": "a number, mean, mean:AXES, blur:SIGMA, segment-mean, sha256:… or FILE.npy",
     "CUT": "elements, grid:ROWS,COLS, superpixels:N, segments:[INPUT=]FILE.npy or groups (those of the model's spec)",
+    "SAMPLING": "mask, quartile=FILE or gaussian=FILE with the training rows",
 }
 
 _PARSERS: Mapping[Any, tuple[Callable[[str], Any], str]] = {
@@ -207,5 +220,6 @@ _PARSERS: Mapping[Any, tuple[Callable[[str], Any], str]] = {
     Array: (load_array, "FILE"),
     Baseline: (_baseline, "BASELINE"),
     Features: (_features, "CUT"),
+    Sampling: (_sampling, "SAMPLING"),
     Sequence[str]: (lambda text: tuple(text.split(",")), "NAME,NAME"),
 }

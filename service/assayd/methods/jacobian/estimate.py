@@ -17,11 +17,12 @@ from assayd.types.result import Scores
 _SIGMAS = 2.5
 """Standard deviations of rounding beyond which a difference is taken to mean something."""
 
-_FINE_SIGMAS = 4.5
+_FINE_SIGMAS = 4.0
 """Those added to a fine rung's error; so also how clearly a coarser one must fail before the noisier is taken."""
 
-_DOUBT = 0.75
-"""The share of the finer rung's deviation that a difference to it is doubted by: it may be small by chance."""
+_DOUBT = (0.5, 1.6)
+"""The share of a finer rung's deviation that a difference to it is doubted by, as it may be small by chance: where
+differences in general are no larger than rounding makes them, and where they are as large again or more."""
 
 _SAFETY = 2.0
 """What an extrapolated truncation error is multiplied by: it is the leading term alone."""
@@ -118,7 +119,11 @@ def _three_rungs(rungs: Sequence[_Rung], sigma: Floats, order: int) -> list[Floa
 
 def _over_noise(apart: Floats, wide: _Rung, narrow: _Rung, sigma: Floats, fall: Floats) -> Floats:
     """The error of the wide rung, which is the difference to the narrow one but for that one's own error."""
-    return apart * (1 + 2 * _SAFETY / (fall - 1)) + sigma * (wide.gain + _DOUBT * narrow.gain)
+    rounding = sigma * narrow.gain
+    typical = np.median(np.divide(apart, rounding, out=np.zeros_like(apart), where=rounding > 0), axis=1)
+    excess = np.sqrt(np.maximum(0.0, (typical / _NORMAL_MEDIAN) ** 2 - 1))
+    doubt = np.clip(excess, *_DOUBT)[:, np.newaxis]
+    return apart * (1 + 2 * _SAFETY / (fall - 1)) + sigma * wide.gain + doubt * rounding
 
 
 def _unsettled(wide: _Rung, narrow: _Rung) -> Floats:
@@ -153,7 +158,7 @@ def _one_side(stencil: Stencil, rungs: Sequence[_Rung], moved: Array, sigma: Flo
             (value, gain), (finer, finer_gain) = side[n], side[n + 1]
             refuted = np.abs(other[n][0] - other[n + 1][0]) > _SIGMAS * sigma * (other[n][1] + other[n + 1][1])
             fall = wide.width / narrow.width
-            error = np.abs(value - finer) * (1 + 2 * _SAFETY / (fall - 1)) + sigma * (gain + _DOUBT * finer_gain)
+            error = np.abs(value - finer) * (1 + 2 * _SAFETY / (fall - 1)) + sigma * (gain + _DOUBT[0] * finer_gain)
             found.append((value, np.where(kink, error + vague + np.where(refuted, 0.0, gap), np.inf)))
     return found
 

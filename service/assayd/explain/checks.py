@@ -1,0 +1,72 @@
+"""What is looked at before scores are believed: x alone against x in a batch, and that all of them are finite."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from assayd.engine.readout import read_out
+from assayd.errors import ModelNotFinite, NotFinite
+from assayd.types.arrays import Array, Floats
+from assayd.types.model import Signature
+from assayd.types.rows import Pick
+from assayd.types.subject import Subject
+
+_BATCH_TOLERANCE = 1e-5
+_HALF_BATCH_TOLERANCE = 2.0**-9
+_SCALED_TOLERANCE = 1e-2
+
+
+class RowsInteract(Exception):
+    """x scores otherwise in a batch than alone: the model must run row by row. Never leaves this package.
+
+    rows: those that were planned in vain.
+    """
+
+    def __init__(self, difference: float, rows: int) -> None:
+        self.reason = f"rows interact: x alone and x in a batch differ by {difference:.2g} of max|f|"
+        self.rows = rows
+        super().__init__(self.reason)
+
+
+def alone_difference(alone: Mapping[str, Array], picks: tuple[Pick, ...], in_batch: Floats) -> float:
+    """|f(x alone) - f(x in a batch)| as a share of max|f|."""
+    by_itself = read_out(picks, alone)
+    if not isinstance(by_itself, np.ndarray):
+        raise TypeError("picks read scores")
+    tops: list[float] = []
+    for pick in picks:
+        weight = 1.0 if pick.weights is None else float(np.abs(pick.weights).sum())
+        top = float(np.abs(alone[pick.output].astype(np.float64)).max(initial=0.0)) * weight
+        columns = 1 if pick.weights is not None else alone[pick.output].size
+        tops.extend([top] * (columns if pick.indices is None else len(pick.indices)))
+    apart = np.abs(by_itself[0] - in_batch)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share = np.where(apart == 0, 0.0, apart / np.maximum(tops, np.abs(by_itself[0])))
+    return float(np.max(np.nan_to_num(share, nan=0.0)))
+
+
+def allowed_difference(picks: tuple[Pick, ...], signature: Signature) -> float:
+    """What rounding alone may do to a score. A log or logit magnifies it where a probability is saturated."""
+    if any(p.scale != "raw" for p in picks):
+        return _SCALED_TOLERANCE
+    half = any(signature.output(p.output).dtype == np.float16 for p in picks)
+    return _HALF_BATCH_TOLERANCE if half else _BATCH_TOLERANCE
+
+
+def check_finite(subject: Subject, x: Floats, baselines: Floats, rows: Floats) -> None:
+    """Raises ModelNotFinite or NotFinite. x: [T]; baselines: [K, T]; rows: [n, T]."""
+    if not np.isfinite(x).all():
+        if all(_finite(v) for v in subject.inputs.values()):
+            raise ModelNotFinite("the model answers NaN or infinity for this ordinary input")
+        raise NotFinite("f(x) isn't finite: x holds NaN or infinity that the model passes on", field="inputs")
+    if not np.isfinite(baselines).all():
+        raise NotFinite("f(baseline) isn't finite: choose another baseline", field="baseline")
+    if not np.isfinite(rows).all():
+        count = int((~np.isfinite(rows)).any(axis=1).sum())
+        raise ModelNotFinite(f"the model answers NaN or infinity for {count} of {len(rows)} perturbed rows")
+
+
+def _finite(x: Array) -> bool:
+    return not np.issubdtype(x.dtype, np.floating) or bool(np.isfinite(x).all())
