@@ -27,6 +27,7 @@ from assay.v1 import (
     server_service_pb2_grpc,
 )
 from assayd.api.catalogue import Catalogue
+from assayd.api.codec.vet import vet
 from assayd.api.explain_servicer import ExplainServicer
 from assayd.api.interceptor import CallInterceptor
 from assayd.api.model_servicer import ModelServicer
@@ -151,6 +152,7 @@ class App:
                 beside = path.with_name("spec.json")
                 if beside.exists():
                     json_format.Parse(beside.read_text(), spec)
+                    vet(spec)
                 header = model_service_pb2.UploadModelHeader(name=name, version=version, spec=spec)
                 await self._catalogue.upload("default", header, _once(path))
             except (AssayError, OSError, json_format.ParseError) as error:

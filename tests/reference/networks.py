@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -58,7 +59,7 @@ def random_net(
 ) -> tuple[Net, Array]:
     """A network and an instance. spread: standard deviation of each column, which the first layer undoes; else 1."""
     spread = np.ones(sizes[0]) if spread is None else spread
-    weights = [1.5 * rng.normal(size=(m, n)) / np.sqrt(m) for m, n in zip(sizes[:-1], sizes[1:], strict=True)]
+    weights = [1.5 * rng.normal(size=(m, n)) / np.sqrt(m) for m, n in pairwise(sizes)]
     weights[0] = weights[0] / spread[:, None]
     biases = [0.5 * rng.normal(size=n) for n in sizes[1:]]
     net = Net([w.astype(dtype) for w in weights], [b.astype(dtype) for b in biases], activation)

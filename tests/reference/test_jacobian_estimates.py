@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from assayd.methods.jacobian import Jacobian
+from assayd.types.arrays import Array
 from assayd.types.request import Bounds, PerInput
-from tests.reference.networks import explain, random_net
+from tests.drive import drive
+from tests.reference.networks import elements_of, explain, random_net
 
 NETS = 40
 AUTO = Jacobian()
@@ -52,15 +54,18 @@ def test_entries_of_raw_columns_lie_within_their_estimate(method: Jacobian, spre
     assert ratio <= 30
 
 
-def test_a_network_of_float32_on_float64_inputs_is_measured_as_float32() -> None:
+def test_a_float32_network_behind_float64_inputs_is_seen_through() -> None:
+    """The step is too short for it, and the estimate says so."""
     inside = []
     for seed in range(NETS):
         net, x = random_net(np.random.default_rng(seed), "tanh", np.float32)
-        got = explain(Jacobian(), net, x)
-        wide = explain(Jacobian(rel_step=PerInput({"": 1e-4})), net, x.astype(np.float64).astype(np.float32))
+        got = drive(Jacobian(), elements_of(x=x.astype(np.float64)), lambda b, net=net: net({"x": f32(b["x"])}))
+        assert got.values is not None
         assert got.errors is not None
-        assert wide.errors is not None
-        assert wide.values is not None
-        inside.append(np.abs(wide.values - net.jacobian(x)) <= wide.errors)
-        assert np.median(wide.errors) > np.median(got.errors)
+        assert np.median(got.errors) > 1e-3
+        inside.append(np.abs(got.values - net.jacobian(x)) <= got.errors)
     assert np.mean(inside) >= 0.95
+
+
+def f32(x: Array) -> Array:
+    return x.astype(np.float32)

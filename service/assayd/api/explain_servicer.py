@@ -19,7 +19,7 @@ from assayd.api.codec.responses import encode_explained, encode_instance, encode
 from assayd.api.codec.vet import vet
 from assayd.api.status import to_status
 from assayd.api.streaming import events
-from assayd.errors import InvalidRequest, NotServed, TooLarge
+from assayd.errors import AssayError, InvalidRequest, NotServed, TooLarge
 from assayd.explain.explainer import Explainer, OnInstance
 from assayd.explain.outcome import Explained
 from assayd.explain.predictor import Predictor
@@ -64,6 +64,11 @@ class ExplainServicer(explain_service_pb2_grpc.ExplainServiceServicer):
     ) -> AsyncIterator[pb.ExplainStreamResponse]:
         """Explain all instances, sending each as it finishes."""
         call = CURRENT.get()
+        try:
+            vet(request)
+        except AssayError as error:  # named as in Explain, whose request stands inside
+            error.field = (error.field or "").removeprefix("request.") or None
+            raise
         decoded, job = await self._decode(request.request, call)
         encode = partial(encode_instance, shapes=_shapes(decoded), element_maps=_wants_maps(request.request))
         run = partial(self._run, decoded, job, call)

@@ -74,8 +74,8 @@ def _differentiated(
     features = 0 if subject.segments is None else subject.segments.count
     if scores * features > MAX_JACOBIAN_ENTRIES:
         raise TooLarge(
-            f"{scores} scores by {features} features are more than {MAX_JACOBIAN_ENTRIES} entries: name fewer outputs, or "
-            "group the elements into features",
+            f"{scores} scores by {features} features are more than {MAX_JACOBIAN_ENTRIES} entries: name fewer outputs,"
+            " or group the elements into features",
             field=f"{name}.features",
         )
     return Wanted(tuple(Pick(n) for n in shapes), (), JacobianAxes(tuple(shapes.items()), inputs))

@@ -191,13 +191,9 @@ FIXED = Signature(
         ({"outputs": [{"name": "y", "class_labels": ["a"]}]}, "outputs[0].class_labels"),
         ({"inputs": [{"name": "x", "baseline": {"input": "z"}}]}, "inputs[0].baseline.input"),
         ({"groups": [{"name": "g"}, {"name": "g"}]}, "groups[1].name"),
-        pytest.param(
-            {"groups": [{"name": "g", "members": [{"input": "z", "index": 0}]}]},
-            "groups[0].members[0]",
-            marks=pytest.mark.xfail(
-                strict=True, reason="check_spec lets groups of unknown inputs and elements through"
-            ),
-        ),
+        ({"groups": [{"name": "g", "members": [{"input": "z", "index": 0}]}]}, "groups[0].members[0]"),
+        ({"groups": [{"name": "g", "members": [{"input": "x", "index": 10**9}]}]}, "groups[0].members[0]"),
+        ({"groups": [{"name": "g", "members": [{"input": "x", "name": "z"}]}]}, "groups[0].members[0]"),
     ],
 )
 def test_a_spec_that_speaks_of_another_model_is_refused(kind, field):

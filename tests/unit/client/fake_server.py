@@ -22,7 +22,6 @@ from assay.v1 import (
     explain_service_pb2_grpc,
     model_service_pb2,
     model_service_pb2_grpc,
-    record_pb2,
     server_service_pb2,
     server_service_pb2_grpc,
 )

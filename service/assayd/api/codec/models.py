@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from assay.v1 import model_service_pb2 as pb
@@ -57,6 +59,28 @@ def check_spec(spec: pb.ModelSpec, signature: Signature) -> None:
         known = _known(out.name, outputs, f"outputs[{n}]", "output")
         _count(len(out.class_labels), known, f"outputs[{n}].class_labels", "class labels")
     _unique("groups", [g.name for g in spec.groups])
+    names = {entry.name: list(entry.feature_names) for entry in spec.inputs}
+    for g, group in enumerate(spec.groups):
+        for m, member in enumerate(group.members):
+            _check_member(member, inputs, names, f"groups[{g}].members[{m}]")
+
+
+def _check_member(
+    member: pb.Member, inputs: dict[str, TensorSignature], names: dict[str, list[str]], field: str
+) -> None:
+    """A member must be an element of an input: by index inside it, or by one of its feature names."""
+    if not member.input and len(inputs) > 1:
+        raise InvalidRequest(f"name the input of this member; the model has {list(inputs)}", field=field)
+    if member.input and member.input not in inputs:
+        raise InvalidRequest(f"the model has no input {member.input[:80]!r}; it has {list(inputs)}", field=field)
+    known = inputs[member.input] if member.input else next(iter(inputs.values()))
+    if member.WhichOneof("element") == "name":
+        if names.get(known.name, []).count(member.name) != 1:
+            raise InvalidRequest(f"{member.name[:80]!r} isn't one feature name of input {known.name!r}", field=field)
+        return
+    size = math.prod(n or 0 for n in known.shape or ()) or math.inf
+    if not 0 <= member.index < size:
+        raise InvalidRequest(f"input {known.name!r} has {size} elements, and no element {member.index}", field=field)
 
 
 def _known(name: str, all_known: dict[str, TensorSignature], field: str, kind: str) -> TensorSignature:

@@ -139,7 +139,8 @@ def _kink(wide: _Rung, narrow: _Rung, sigma: Floats) -> Floats:
     """
     shrink = narrow.width / wide.width
     noise = _SIGMAS * sigma * (narrow.bend_gain + shrink * wide.bend_gain)
-    return np.maximum(0.0, np.abs(narrow.bend - shrink * wide.bend) - noise) / (1 - shrink)
+    stays = np.abs(narrow.bend - shrink * wide.bend)
+    return np.where(stays > noise, stays, 0.0) / (1 - shrink)
 
 
 def _one_side(stencil: Stencil, rungs: Sequence[_Rung], moved: Array, sigma: Floats) -> list[tuple[Floats, Floats]]:
