@@ -143,6 +143,8 @@ def test_a_tree_of_one_split_by_hand() -> None:
     got = answer(Lime(**cut), row(np.ones(3)), model)
     np.testing.assert_allclose(got.values, [[1.5, 0.0, 0.0]], atol=1e-12)
     np.testing.assert_allclose(got.intercept, [1.5], atol=1e-12)
+    lowers = answer(Lime(**cut), row(np.ones(3)), lambda rows: -model(rows))
+    np.testing.assert_allclose(lowers.values, [[-1.5, 0.0, 0.0]], atol=1e-12)
     pruned = answer(Lime(**cut, alpha=1e4), row(np.ones(3)), model)
     np.testing.assert_array_equal(pruned.values, np.zeros((1, 3)))
     np.testing.assert_allclose(pruned.r_squared, [0.0], atol=1e-12)

@@ -17,7 +17,7 @@ from assayd.explain.offload import Offload
 from assayd.explain.outcome import Explained, InstanceExplained, InstanceFailed, Notice, Used
 from assayd.explain.record import Stack
 from assayd.explain.request import ExplainRequest
-from assayd.explain.subject import check_names
+from assayd.explain.subject import check_names, named
 from assayd.explain.tally import Tally
 from assayd.metrics import Metrics
 from assayd.scheduler.device import DeviceScheduler
@@ -69,6 +69,7 @@ class Explainer:
             check_inputs(request.inputs, signature)
             explained = explained_inputs(request.inputs_to_explain, signature)
             check_names(request, explained)
+            request = named(request, explained)
             driver = InstanceDriver(request, explained, job, self._scheduler, self._offload, tally, self._stack)
             if request.validate_only:
                 return await self._estimate(request, driver, model)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from hashlib import sha256
 
 import numpy as np
@@ -16,6 +17,7 @@ from assayd.types.arrays import Array
 from assayd.types.method import Differential
 from assayd.types.model import LAYOUTS, InputFacts
 from assayd.types.request import Constant, Elements
+from assayd.types.statistics import GaussianTable, QuartileTable, with_names
 from assayd.types.subject import Segments, Subject
 
 
@@ -48,6 +50,21 @@ def check_names(request: ExplainRequest, explained: tuple[str, ...]) -> None:
                 raise InvalidRequest(f"{name[:80]!r} isn't among the explained inputs {list(explained)}", field=field)
 
 
+def named(request: ExplainRequest, explained: tuple[str, ...]) -> ExplainRequest:
+    """The request with the spec's feature names on the columns of a table's statistics. Raises InvalidRequest."""
+    table = getattr(request.method, "sampling", None)
+    if not isinstance(table, QuartileTable | GaussianTable):
+        return request
+    kind = "quartile" if isinstance(table, QuartileTable) else "gaussian"
+    with within(f"{request.method_name}.sampling.{kind}"):
+        table = with_names(table, explained, _feature_names(request))
+    return replace(request, method=replace(request.method, sampling=table))  # type: ignore[type-var]
+
+
+def _feature_names(request: ExplainRequest) -> dict[str, tuple[str, ...]]:
+    return {name: facts.feature_names for name, facts in request.spec.inputs.items() if facts.feature_names}
+
+
 def build_subject(request: ExplainRequest, explained: tuple[str, ...], position: int) -> Subject:
     """The subject of one instance. Raises InvalidRequest and InvalidTensor with the request's field."""
     inputs: dict[str, Array] = {name: x[position] for name, x in request.inputs.items()}
@@ -63,7 +80,7 @@ def build_subject(request: ExplainRequest, explained: tuple[str, ...], position:
         with within(method):
             scale = request.method.nudge_scale(chosen)
     if cut is not None:
-        names = {name: facts.feature_names for name, facts in request.spec.inputs.items() if facts.feature_names}
+        names = _feature_names(request)
         with within(f"{method}.features"):
             segments = segments_of(cut, chosen, spatial, channel, names, request.spec.groups)
     baselines = _baselines(request, chosen, spatial, channel, segments)

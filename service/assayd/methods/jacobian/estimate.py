@@ -17,7 +17,7 @@ from assayd.types.result import Scores
 _SIGMAS = 2.5
 """Standard deviations of rounding beyond which a difference is taken to mean something."""
 
-_FINE_SIGMAS = 4.0
+_FINE_SIGMAS = 5.0
 """Those added to a fine rung's error; so also how clearly a coarser one must fail before the noisier is taken."""
 
 _DOUBT = (0.5, 1.6)
@@ -94,7 +94,7 @@ def _two_rungs(rungs: Sequence[_Rung], sigma: Floats, order: int) -> list[Floats
     apart, kink = np.abs(first.value - second.value), _kink(first, second, sigma)
     return [
         _over_noise(apart, first, second, sigma, fall) + kink,
-        _SAFETY * apart / (fall - 1) + kink + 2 * _FINE_SIGMAS * sigma * second.gain,
+        _SAFETY * apart / (fall - 1) + kink + 1.5 * _FINE_SIGMAS * sigma * second.gain,
     ]
 
 
