@@ -47,6 +47,9 @@ from assayd.store.store import Store
 
 log = logging.getLogger("assayd")
 
+_LAST_WORDS_S = 0.1
+"""Time for answers that are written and not yet sent."""
+
 _SERVICES = (
     model_service_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name,
     explain_service_pb2.DESCRIPTOR.services_by_name["ExplainService"].full_name,
@@ -165,7 +168,9 @@ class App:
         """Health first, then no new calls, then the accepted ones within the grace, then the rest."""
         await self._health.enter_graceful_shutdown()
         self._interceptor.draining = True
-        await self._server.stop(self._settings.drain_grace_s)
+        # The listener stays open meanwhile, so that new calls hear why they are refused.
+        await self._interceptor.idle(self._settings.drain_grace_s)
+        await self._server.stop(_LAST_WORDS_S)
         await self._scheduler.stop()
         self._offload.close()
         self._models.close()

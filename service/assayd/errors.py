@@ -24,6 +24,7 @@ AssayError
 ├── Unavailable
 │   ├── Draining
 │   └── StoreFull
+├── Unparsable                the request's bytes are no message
 └── DataLoss                  stored bytes no longer match their digest
 """
 
@@ -199,6 +200,12 @@ class StoreFull(Unavailable):
     """The store can't write."""
 
     reason = "STORE_FULL"
+
+
+class Unparsable(AssayError):
+    """The bytes of a request are no message of its type."""
+
+    reason = "UNPARSABLE"
 
 
 class DataLoss(AssayError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import DirectoryPath, Field, StringConstraints
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Address = Annotated[str, StringConstraints(pattern=r"^.+:\d{1,5}$")]
@@ -26,7 +26,9 @@ class Settings(BaseSettings):
     listen: Address = Field("127.0.0.1:50051", description="gRPC address; port 0 picks a free one")
     metrics: Address = Field("127.0.0.1:9464", description="address of the Prometheus page; port 0 picks a free one")
     store: Path = Field(description="folder that keeps models, specs and tensors")
-    models: Path | None = Field(None, description="folder of NAME/VERSION/model.onnx (and spec.json) to load at start")
+    models: DirectoryPath | None = Field(
+        None, description="folder of NAME/VERSION/model.onnx (and spec.json) to load at start"
+    )
     provider: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="auto takes CUDA where a session really gets it"
     )

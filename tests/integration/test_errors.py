@@ -332,3 +332,19 @@ def test_the_callers_request_id_comes_back_and_stands_in_the_log(client, mlp, se
         client.explain(mlp, X, ELEMENTS, target=77, request_id="order-4711")
     assert got.value.request_id == "order-4711"
     assert '"request_id": "order-4711"' in server.log()
+
+
+@pytest.mark.parametrize(
+    "method", ["ExplainService/Explain", "ExplainService/ExplainStream", "ModelService/UploadModel"]
+)
+def test_bytes_that_are_no_message(server, method):
+    with grpc.insecure_channel(server.address) as channel:
+        kinds = {"ExplainStream": channel.unary_stream, "UploadModel": channel.stream_unary}
+        call = kinds.get(method.rpartition("/")[2], channel.unary_unary)(
+            f"/assay.v1.{method}", lambda m: m, lambda m: m
+        )
+        request = iter([b"\xff\xff\xff\xff"]) if "Upload" in method else b"\xff\xff\xff\xff"
+        with pytest.raises(grpc.RpcError) as got:
+            list(call(request))
+    code, info = wire(got.value)
+    assert (code, info.reason) == (grpc.StatusCode.INTERNAL, "UNPARSABLE")

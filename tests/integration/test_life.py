@@ -166,8 +166,8 @@ def test_metrics_say_what_happened(own, mlp):
     assert page[f'assayd_requests_total{{code="OK",{explain}}}'] == 1
     assert page[f'assayd_requests_total{{code="INVALID_ARGUMENT",{explain}}}'] == 1
     assert page['assayd_rows_asked_total{method="occlusion",model="mlp"}'] == 10 * (4 + 2)
-    assert page["assayd_rows_run_total"] == 10 * (4 + 2) + 10
-    assert page["assayd_alone_checks_total"] == 10
+    assert page["assayd_rows_run_total"] == 10 * (4 + 2) + 20  # x and its baseline once alone
+    assert page["assayd_alone_checks_total"] == 20
     assert page["assayd_batch_rows_sum"] == 10 * (4 + 2)
     assert page["assayd_batch_rows_count"] == page["assayd_batches_total"] == page["assayd_batch_fill_ratio_count"]
     assert page["assayd_queued_rows"] == 0

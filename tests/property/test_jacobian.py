@@ -120,7 +120,7 @@ def test_no_row_leaves_the_bounds_and_no_element_that_isnt_meant(
     subject: Subject, seed: int, method: Jacobian, dtype: type, by_elements: bool
 ) -> None:
     rng = np.random.default_rng(seed)
-    room = [0.0, 0.05, 0.3, 1e9]
+    room = [0.0, 0.05, 0.3, 1e4]
     inputs = {name: x.astype(dtype) for name, x in subject.inputs.items()}
     low = {name: (x - rng.choice(room, size=x.shape)).astype(dtype) for name, x in inputs.items()}
     high = {name: (x + rng.choice([0.9, 2.5], size=x.shape)).astype(dtype) for name, x in inputs.items()}

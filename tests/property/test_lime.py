@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from assayd.methods.lime import Lime, masks
 from assayd.methods.lime.sample import unmerged
+from assayd.methods.rows import Rows
 from assayd.types.arrays import Array
 from assayd.types.request import Elements, PerInput
 from assayd.types.result import Attribution, Scores
@@ -157,6 +158,8 @@ def test_what_was_drawn_can_be_given_again(subject: Subject, seed: int) -> None:
         first = drive(method, on(subject, seed), f)
         assert first.drawn is not None
         drawn = first.drawn()
+        scored = drive(Rows(drawn.samples[""], Elements()), subject, f).row_scores
+        np.testing.assert_allclose(drawn.scores, scored, rtol=1e-9, atol=1e-12)
         again = drive(dataclasses.replace(method, samples=PerInput(drawn.samples)), subject, f)
         np.testing.assert_allclose(again.values, first.values, rtol=1e-7, atol=1e-10)
         assert again.drawn is not None

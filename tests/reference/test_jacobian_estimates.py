@@ -54,6 +54,14 @@ def test_entries_of_raw_columns_lie_within_their_estimate(method: Jacobian, spre
     assert ratio <= 30
 
 
+@pytest.mark.parametrize("method", [AUTO, Jacobian("richardson")])
+def test_steps_too_long_for_a_column_are_not_trusted(method: Jacobian) -> None:
+    """With a spread of 0.001 the longest step passes several turns of each tanh."""
+    inside, ratio = honesty(method, "tanh", np.float32, 1e-3)
+    assert inside >= 0.95
+    assert ratio <= 30
+
+
 def test_a_float32_network_behind_float64_inputs_is_seen_through() -> None:
     """The step is too short for it, and the estimate says so."""
     inside = []

@@ -8,6 +8,7 @@ with assay.Client("127.0.0.1:50051") as client:
 
 from importlib.metadata import PackageNotFoundError, version
 
+from assay.async_client import AsyncClient
 from assay.baselines import GaussianBlur, MeanBaseline, SegmentMean
 from assay.channel import TLS
 from assay.client import Client
@@ -58,6 +59,7 @@ __all__ = [
     "TLS",
     "AlreadyExists",
     "AssayError",
+    "AsyncClient",
     "Batching",
     "Budget",
     "Cancelled",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 import grpc
+import grpc.aio
 
 from assay.errors import invalid
 
@@ -50,12 +51,18 @@ def credentials(tls: TLS | bool | None) -> grpc.ChannelCredentials | None:
     return grpc.ssl_channel_credentials(roots, _read(wanted.key), _read(wanted.cert))
 
 
-def open_channel(address: str, tls: TLS | bool | None) -> grpc.Channel:
+def open_channel(address: str, secure: grpc.ChannelCredentials | None) -> grpc.Channel:
     """A channel to "host:port". It connects at the first call."""
-    secure = credentials(tls)
     if secure is None:
         return grpc.insecure_channel(address, OPTIONS)
     return grpc.secure_channel(address, secure, OPTIONS)
+
+
+def open_async_channel(address: str, secure: grpc.ChannelCredentials | None) -> grpc.aio.Channel:
+    """The same for the event loop that runs."""
+    if secure is None:
+        return grpc.aio.insecure_channel(address, OPTIONS)
+    return grpc.aio.secure_channel(address, secure, OPTIONS)
 
 
 def call_metadata(token: str | None, request_id: str, traceparent: str | None) -> list[tuple[str, str]]:

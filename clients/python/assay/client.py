@@ -1,50 +1,46 @@
-"""The client: one connection to one server."""
+"""The client for threads."""
 
 from __future__ import annotations
 
-import threading
-import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
-import numpy as np
-from numpy.typing import ArrayLike
+import grpc
 
-from assay import requests, responses
-from assay.channel import TLS, call_metadata, open_channel
-from assay.errors import Internal, invalid, translated
-from assay.explanation import Explanation, Instance, Progress
-from assay.methods import Method
-from assay.models import Model, ModelSpec, decode_model, is_immutable
-from assay.perinput import PerInput
-from assay.requests import Budget, Settings
-from assay.responses import Asked, ServerInfo, StreamReader
-from assay.targets import Targets, has_target_axis
-from assay.tensors import Array, is_digest, to_tensor
-from assay.uploads import Source, upload_requests
-from assay.v1 import (
-    explain_service_pb2,
-    explain_service_pb2_grpc,
-    model_service_pb2,
-    model_service_pb2_grpc,
-    server_service_pb2,
-    server_service_pb2_grpc,
-)
+from assay.calls import Calls
+from assay.channel import open_channel
+from assay.connection import Connection
+from assay.errors import translated
+from assay.explanation import Explanation
+from assay.plans import Event, Plan, Stream, Work, as_method
 
 if TYPE_CHECKING:
-    from typing_extensions import Self, Unpack
+    from typing_extensions import Self
 
-Inputs = Mapping[str, ArrayLike] | ArrayLike
-"""{input name: array with the batch axis in front, or a stored one's digest}; the array alone for a one-input model."""
-
-# The generated stubs' constructors carry no types.
-_models: Any = model_service_pb2_grpc.ModelServiceStub
-_explanations: Any = explain_service_pb2_grpc.ExplainServiceStub
-_server: Any = server_service_pb2_grpc.ServerServiceStub
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
-class Client:
+def _method(plan: Callable[Concatenate[Calls, P], Plan[T]]) -> Callable[Concatenate[Client, P], T]:
+    """The method that carries out a plan."""
+
+    def method(self: Client, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._carry_out(plan(self._calls, *args, **kwargs))
+
+    return as_method(method, plan, "Client")
+
+
+def _stream(plan: Callable[Concatenate[Calls, P], Plan[Stream]]) -> Callable[Concatenate[Client, P], Iterator[Event]]:
+    """The method that hands on the events of the stream that a plan prepared."""
+
+    def method(self: Client, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[Event]:
+        return self._events(self._carry_out(plan(self._calls, *args, **kwargs)))
+
+    return as_method(method, plan, "Client", "Iterator[Event]")
+
+
+class Client(Connection[grpc.Channel]):
     """A connection to an Assay server; safe to share between threads.
 
     address: "host:port". tls: None for plain text, True for the system's trusted roots, or a `TLS`. token: sent as
@@ -55,23 +51,17 @@ class Client:
     it can't be reached, and `InvalidArgument` for what can't be sent. timeout is in seconds; None waits for ever.
     """
 
-    def __init__(
-        self,
-        address: str,
-        tls: TLS | bool | None = None,
-        token: str | None = None,
-        *,
-        traceparent: Callable[[], str | None] | None = None,
-    ) -> None:
-        self._token = token
-        self._traceparent = traceparent
-        self._channel = open_channel(address, tls)
-        self._models = _models(self._channel)
-        self._explanations = _explanations(self._channel)
-        self._server = _server(self._channel)
-        self._lock = threading.Lock()  # guards the two caches, both of things that never change
-        self._described: dict[str, Model] = {}
-        self._stored: dict[str, tuple[int, ...]] = {}
+    _open = staticmethod(open_channel)
+
+    upload_model = _method(Calls.upload_model)
+    models = _method(Calls.models)
+    get_model = _method(Calls.get_model)
+    delete_model = _method(Calls.delete_model)
+    put_tensor = _method(Calls.put_tensor)
+    explain = _method(Calls.explain)
+    explain_stream = _stream(Calls.explain_stream)
+    predict = _method(Calls.predict)
+    info = _method(Calls.info)
 
     def __enter__(self) -> Self:
         return self
@@ -83,245 +73,34 @@ class Client:
 
     def close(self) -> None:
         """Ends the connection; calls under way end with `Cancelled`."""
-        self._channel.close()
+        channel = self._end()
+        if channel is not None:
+            channel.close()
 
-    # ---- models and tensors --------------------------------------------------------------------------------------
-
-    def upload_model(
-        self,
-        model: Source,
-        name: str,
-        version: str | None = None,
-        spec: ModelSpec | Mapping[str, Any] | None = None,
-        *,
-        timeout: float | None = 300.0,
-    ) -> Model:
-        """Stores a model under a name and proves whether its rows may share a batch.
-
-        model: path of an .onnx file, or its bytes. version: immutable; None is the next integer, or the newest if that
-        is the same model and spec. spec: facts the file lacks, also as a mapping in the form of its protobuf JSON.
-
-        Raises `AlreadyExists` where the version belongs to another model or spec, `InvalidArgument` for bytes that are
-        no model, OSError for a file that can't be read.
-        """
-        messages = upload_requests(model, name, version, spec)
-        response = self._call(self._models.UploadModel, messages, timeout)
-        return self._remember(decode_model(response.model))
-
-    def models(self, name: str | None = None, *, timeout: float | None = 30.0) -> list[Model]:
-        """All versions by name, oldest first; of one name only if one is given. Inputs and outputs are left out."""
-        found: list[Model] = []
-        request = model_service_pb2.ListModelsRequest(name=name or "")
+    def _carry_out(self, plan: Plan[T]) -> T:
+        answer: Any = None
         while True:
-            page = self._call(self._models.ListModels, request, timeout)
-            found += map(decode_model, page.models)
-            if not page.next_page_token:
-                return found
-            request.page_token = page.next_page_token
+            try:
+                step = plan.send(answer)
+            except StopIteration as end:
+                result: T = end.value
+                return result
+            if isinstance(step, Work):
+                answer = step.run()
+            else:
+                with translated(step.request_id):
+                    answer = step.start(self._rpcs())
 
-    def get_model(self, model: str, *, timeout: float | None = 30.0) -> Model:
-        """Describes "name" (its newest version), "name@version" or "sha256:…"; `NotFound` if there is none."""
-        response = self._call(self._models.GetModel, model_service_pb2.GetModelRequest(model=model), timeout)
-        return self._remember(decode_model(response.model))
-
-    def delete_model(self, model: Model | str, *, timeout: float | None = 30.0) -> int:
-        """Removes "name" with all its versions, or "name@version"; returns how many. A `Model` is its one version."""
-        ref = model.ref if isinstance(model, Model) else model
-        request = model_service_pb2.DeleteModelRequest(model=ref)
-        deleted = self._call(self._models.DeleteModel, request, timeout).deleted_versions
-        with self._lock:
-            for known in [k for k in self._described if k == ref or k.startswith(f"{ref}@")]:
-                del self._described[known]
-        return int(deleted)
-
-    def put_tensor(self, array: ArrayLike, *, timeout: float | None = 30.0) -> str:
-        """Stores an array and returns its digest "sha256:…", which may stand wherever the array could."""
-        request = model_service_pb2.PutTensorRequest(tensor=to_tensor(array))
-        digest = str(self._call(self._models.PutTensor, request, timeout).digest)
-        with self._lock:
-            self._stored[digest] = np.shape(array)
-        return digest
-
-    # ---- explanations --------------------------------------------------------------------------------------------
-
-    def explain(
-        self,
-        model: Model | str,
-        inputs: Inputs,
-        method: Method,
-        target: Targets = None,
-        *,
-        inputs_to_explain: Sequence[str] | None = None,
-        keys: Sequence[str] | None = None,
-        seed: int = 0,
-        timeout: float | None = 30.0,
-        layout: PerInput[str] | None = None,
-        request_id: str | None = None,
-        priority: str = "normal",
-        budget: Budget | None = None,
-        on_instance_error: str = "fail",
-        validate_only: bool = False,
-        reproducible: bool = False,
-        return_rows: bool = False,
-        element_maps: bool = True,
-        method_revision: int | None = None,
-    ) -> Explanation:
-        """Explains why the model scored these instances as it did.
-
-        model: a `Model`, "name" (its newest version), "name@version" or "sha256:…".
-        inputs: {input name: array [B, *input] in the model's dtype, or the digest of a stored one}, all inputs of the
-            model with the same B. The array alone for a one-input model; with a bare "name" that costs a call more.
-        method: an `Occlusion`, `Lime`, `Jacobian` or `Rows`.
-        target: the score explained: a `Target`, its index alone, a list for several at once, or `PerInstance`; None
-            is the top score.
-        inputs_to_explain: inputs that are perturbed; None: all floating-point ones, or a lone integer input.
-        keys: one identity for each instance, which keys its random draws; None: all are drawn alike.
-        seed: seed of all random draws.
-        layout: "NCHW", "NHWC", "NCDHW", "NTC" or "NF", or {input: layout}, over the model's spec.
-        request_id: the id in the server's log and record; None makes one.
-        priority: "low", "normal" or "high".
-        budget: most it may spend.
-        on_instance_error: "fail" raises the first failed instance's error; "skip" leaves NaN and the error in
-            `statuses`.
-        validate_only: check everything and return an `estimate` only.
-        reproducible: the same bits whatever the company, or `FailedPrecondition`.
-        return_rows: return the masks and their scores too.
-        element_maps: return maps over the elements of the inputs; feature values always come.
-        method_revision: `FailedPrecondition` unless this revision of the method is served.
-
-        Raises `ResourceExhausted` if the answer is larger than 64 MiB: use `explain_stream`.
-        """
-        request, asked = self._explain_request(
-            model,
-            inputs,
-            method,
-            target,
-            request_id,
-            inputs_to_explain=inputs_to_explain,
-            keys=keys,
-            seed=seed,
-            layout=layout,
-            priority=priority,
-            budget=budget,
-            on_instance_error=on_instance_error,
-            validate_only=validate_only,
-            reproducible=reproducible,
-            return_rows=return_rows,
-            element_maps=element_maps,
-            method_revision=method_revision,
-        )
-        response = self._call(self._explanations.Explain, request, timeout, request.request_id)
-        return responses.read_explanation(response, asked)
-
-    def explain_stream(
-        self,
-        model: Model | str,
-        inputs: Inputs,
-        method: Method,
-        target: Targets = None,
-        *,
-        timeout: float | None = 30.0,
-        request_id: str | None = None,
-        **settings: Unpack[Settings],
-    ) -> Iterator[Progress | Instance | Explanation]:
-        """The same with the same settings, yielding `Progress`, each `Instance` as it finishes, then the `Explanation`.
-
-        Answers of any size. Leaving the loop early cancels the call.
-        """
-        request, asked = self._explain_request(model, inputs, method, target, request_id, **settings)
-        return self._stream(request, asked, timeout)
-
-    def predict(
-        self,
-        model: Model | str,
-        inputs: Inputs,
-        outputs: Sequence[str] | None = None,
-        *,
-        timeout: float | None = 30.0,
-        request_id: str | None = None,
-        priority: str = "normal",
-    ) -> dict[str, Array]:
-        """{output name: [B, *output] in the model's dtype} of the model as it is; outputs: those wanted, None: all."""
-        ref, named = self._named(model, inputs)
-        request = requests.predict_request(ref, named, outputs, request_id=request_id or _new_id(), priority=priority)
-        response = self._call(self._explanations.Predict, request, timeout, request.request_id)
-        return responses.read_outputs(response)
-
-    def info(self, *, timeout: float | None = 30.0) -> ServerInfo:
-        """What this server is: version, methods with their revisions, limits, what really computes."""
-        response = self._call(self._server.GetInfo, server_service_pb2.GetInfoRequest(), timeout)
-        return responses.read_info(response)
-
-    # ---- within --------------------------------------------------------------------------------------------------
-
-    def _metadata(self, request_id: str) -> list[tuple[str, str]]:
-        return call_metadata(self._token, request_id, self._traceparent() if self._traceparent else None)
-
-    def _call(self, rpc: Any, request: Any, timeout: float | None, request_id: str = "") -> Any:
-        # An id made here names the call even where no answer comes.
-        request_id = request_id or _new_id()
-        with translated(request_id):
-            return rpc(request, timeout=timeout, metadata=self._metadata(request_id))
-
-    def _stream(
-        self, request: explain_service_pb2.ExplainRequest, asked: Asked, timeout: float | None
-    ) -> Iterator[Progress | Instance | Explanation]:
-        reader = StreamReader(asked)
-        message = explain_service_pb2.ExplainStreamRequest(request=request)
-        call = self._explanations.ExplainStream(message, timeout=timeout, metadata=self._metadata(request.request_id))
+    def _events(self, stream: Stream) -> Iterator[Event]:
+        call = stream.call.start(self._rpcs())
         try:
-            with translated(request.request_id):
+            with translated(stream.call.request_id):
                 for event in call:
-                    result = reader.feed(event)
+                    result = stream.reader.feed(event)
                     if result is not None:
                         yield result
                     if isinstance(result, Explanation):
                         return
-            raise Internal("the stream ended without its summary", request_id=request.request_id)
+            raise stream.cut_short()
         finally:
             call.cancel()
-
-    def _explain_request(
-        self,
-        model: Model | str,
-        inputs: Inputs,
-        method: Method,
-        target: Targets,
-        request_id: str | None,
-        **settings: Unpack[Settings],
-    ) -> tuple[explain_service_pb2.ExplainRequest, Asked]:
-        ref, named = self._named(model, inputs)
-        request = requests.explain_request(ref, named, method, target, request_id=request_id or _new_id(), **settings)
-        with self._lock:
-            stored = {name: self._stored.get(value) for name, value in named.items() if isinstance(value, str)}
-        shapes = {name: requests.instance_shape(value) for name, value in named.items()}
-        shapes |= {name: shape[1:] for name, shape in stored.items() if shape is not None}
-        return request, Asked(shapes, has_target_axis(target))
-
-    def _named(self, model: Model | str, inputs: Inputs) -> tuple[str, dict[str, ArrayLike]]:
-        """The model's reference and its inputs by name."""
-        ref = model.ref if isinstance(model, Model) else model
-        if isinstance(inputs, Mapping):
-            values = {name: v if is_digest(v) else np.asarray(v) for name, v in inputs.items()}
-            return ref, values
-        described = model if isinstance(model, Model) and model.inputs else self._describe(ref)
-        if len(described.inputs) != 1:
-            names = ", ".join(info.name for info in described.inputs)
-            raise invalid("inputs", f"{described.ref} has several inputs ({names}): give {{input name: array}}")
-        value = inputs if is_digest(inputs) else np.asarray(inputs)
-        # A bare name may get a newer version in between; the one looked up is the one asked.
-        return ref if is_immutable(ref) else described.ref, {described.inputs[0].name: value}
-
-    def _describe(self, ref: str) -> Model:
-        with self._lock:
-            known = self._described.get(ref)
-        return known or self.get_model(ref)
-
-    def _remember(self, model: Model) -> Model:
-        with self._lock:
-            self._described |= {model.ref: model, model.digest: model}  # never a bare name, which may get newer
-        return model
-
-
-def _new_id() -> str:
-    return uuid.uuid4().hex

@@ -207,7 +207,8 @@ def from_rpc_error(error: grpc.RpcError, request_id: str = "") -> AssayError:
     """
     call: Any = error  # every error of a call is also a grpc.Call, which the type doesn't say
     code = call.code() if hasattr(call, "code") else grpc.StatusCode.UNKNOWN
-    trailers = dict((call.trailing_metadata() if hasattr(call, "trailing_metadata") else None) or ())
+    # Read as pairs: the metadata of asyncio calls looks like a mapping and in gRPC 1.66 is none.
+    trailers = dict(iter((call.trailing_metadata() if hasattr(call, "trailing_metadata") else None) or ()))
     status = status_pb2.Status()
     try:
         status.ParseFromString(trailers.get("grpc-status-details-bin", b""))

@@ -7,19 +7,22 @@ import logging
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 
 from assayd.api.call import CURRENT, Call
 from assayd.api.status import code_of, new_incident, to_status
-from assayd.errors import AssayError, Draining
+from assayd.errors import AssayError, Draining, Unparsable
 from assayd.metrics import Metrics
 
 log = logging.getLogger("assayd.calls")
 
 _OURS = "/assay.v1."
+_LARGE_BYTES = 1024 * 1024
 _REQUEST_ID = re.compile(r"[ -~]{1,128}")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
@@ -37,6 +40,12 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         """Calls being answered."""
         return len(self._in_flight)
 
+    async def idle(self, timeout_s: float) -> None:
+        """Wait until no call is being answered, or the time is up."""
+        end = time.monotonic() + timeout_s
+        while self._in_flight and time.monotonic() < end:
+            await asyncio.wait(self._in_flight, timeout=end - time.monotonic())
+
     async def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
@@ -50,14 +59,19 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         make = _MAKERS[handler.request_streaming, handler.response_streaming]
         inner: Any = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
         around = self._stream if handler.response_streaming else self._unary
-        return make(around(rpc.removeprefix(_OURS), inner), handler.request_deserializer, handler.response_serializer)
+        parse: Any = _parsed_each if handler.request_streaming else _parsed
+        # Parsed inside the wrapper: the library would answer UNKNOWN, and hold up everybody for large messages.
+        read = partial(parse, handler.request_deserializer)
+        return make(around(rpc.removeprefix(_OURS), inner, read), None, handler.response_serializer)
 
-    def _unary(self, rpc: str, inner: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-        async def answer(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+    def _unary(
+        self, rpc: str, inner: Callable[..., Awaitable[Any]], read: Callable[..., Any]
+    ) -> Callable[..., Awaitable[Any]]:
+        async def answer(raw: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             call = self._begin(rpc, context)
             try:
                 self._check_draining()
-                response = await inner(request, context)
+                response = await inner(await read(raw), context)
             except BaseException as error:
                 await self._fail(call, context, error)
                 raise
@@ -67,12 +81,14 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
         return answer
 
-    def _stream(self, rpc: str, inner: Callable[..., AsyncIterator[Any]]) -> Callable[..., AsyncIterator[Any]]:
-        async def answer(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
+    def _stream(
+        self, rpc: str, inner: Callable[..., AsyncIterator[Any]], read: Callable[..., Any]
+    ) -> Callable[..., AsyncIterator[Any]]:
+        async def answer(raw: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
             call = self._begin(rpc, context)
             try:
                 self._check_draining()
-                async for response in inner(request, context):
+                async for response in inner(await read(raw), context):
                     yield response
             except BaseException as error:
                 await self._fail(call, context, error)
@@ -152,6 +168,28 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             "incident": incident,
         }
         log.info("call", extra=line | {k: v for k, v in optional.items() if v})
+
+
+async def _parsed(deserialize: Callable[[bytes], Any] | None, raw: bytes) -> Any:
+    """One message; as it is where its handler wants bytes. Raises Unparsable."""
+    if deserialize is None:
+        return raw
+    try:
+        if len(raw) > _LARGE_BYTES:
+            return await asyncio.to_thread(deserialize, raw)
+        return deserialize(raw)
+    except DecodeError:
+        raise Unparsable("the bytes are no message of this call's request type") from None
+
+
+async def _parsed_each(deserialize: Callable[[bytes], Any] | None, raws: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+    """A stream of messages, each parsed when it is asked for."""
+
+    async def messages() -> AsyncIterator[Any]:
+        async for raw in raws:
+            yield await _parsed(deserialize, raw)
+
+    return messages()
 
 
 def _metadata(context: Any) -> Any:

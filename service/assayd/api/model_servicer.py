@@ -66,7 +66,7 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
     def _after(self, tenant: str, only: str, after: tuple[str, float]) -> list[ModelVersion]:
         store = self._catalogue.store
         names = [only] if only else store.names(tenant)
-        versions = (v for name in names if name >= after[0] for v in store.versions(tenant, name))
+        versions = (v for name in names if name >= after[0] for v in store.readable_versions(tenant, name))
         return [v for v in versions if (v.name, v.created) > after]
 
     async def DeleteModel(self, request: pb.DeleteModelRequest, context: Context) -> pb.DeleteModelResponse:

@@ -28,6 +28,7 @@ _CODES: Mapping[type[errors.AssayError], grpc.StatusCode] = {
     errors.DeadlinePassed: grpc.StatusCode.DEADLINE_EXCEEDED,
     errors.Unavailable: grpc.StatusCode.UNAVAILABLE,
     errors.DataLoss: grpc.StatusCode.DATA_LOSS,
+    errors.Unparsable: grpc.StatusCode.INTERNAL,
 }
 """The nearest class of an error's own family decides."""
 

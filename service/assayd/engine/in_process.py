@@ -12,6 +12,7 @@ from itertools import chain
 import numpy as np
 
 from assayd.engine.backend import Batch, ChunkResult, LoadedModel, Prepared, shape_key
+from assayd.engine.observe import observed
 from assayd.engine.onnxruntime_session import Session, SessionOptions
 from assayd.engine.probes import Probe, blind_probes, probes_from
 from assayd.engine.program import Buffers, Program
@@ -33,13 +34,13 @@ _SPARE_SHAPES = 8
 class _Resident:
     """A model in memory; its file's bytes aren't kept.
 
-    from_file: the signature as the file has it.
+    one_by_one: the signature as one row shows it.
     one: runs it row by row, as the file has it; None while only the opened program is needed. several: runs it in
     batches; None until proven, kept after a demotion for the rows that were planned before.
     """
 
     loaded: LoadedModel
-    from_file: Signature
+    one_by_one: Signature
     most_rows: int
     one: Program | None
     opened: Session | None
@@ -91,13 +92,12 @@ class InProcessBackend:
         opened = None
         if programs.opened is not None:
             opened = plain if programs.opened is programs.plain else self._session(programs.opened, programs)
-        loaded = LoadedModel(
-            digest, programs.signature, Batching(False, programs.reason, 1), plain.provider, len(data), 0.0
-        )
-        one = Program(plain, programs.signature, batched=False)
-        most_rows = self._batch_rows or _default_rows(programs.signature)
-        resident = _Resident(loaded, programs.signature, most_rows, one, opened)
-        self._settle(resident, blind_probes(programs.signature))
+        as_filed = Program(plain, programs.signature, batched=False)
+        signature = observed(as_filed, blind_probes(programs.signature))
+        loaded = LoadedModel(digest, signature, Batching(False, programs.reason, 1), plain.provider, len(data), 0.0)
+        one = Program(plain, signature, batched=False)
+        resident = _Resident(loaded, signature, self._batch_rows or _default_rows(signature), one, opened)
+        self._settle(resident, blind_probes(signature))
         resident.loaded = replace(resident.loaded, load_seconds=time.monotonic() - begun)
         with self._lock:
             self._residents[digest] = resident
@@ -118,7 +118,7 @@ class InProcessBackend:
             signature, batching = proof.signature, Batching(True, "", resident.most_rows)
             resident.several, resident.one = Program(resident.opened, signature, batched=True), None
         else:
-            signature, batching = resident.from_file, Batching(False, proof.reason, 1)
+            signature, batching = resident.one_by_one, Batching(False, proof.reason, 1)
         if not open_question:
             resident.opened = None
         resident.loaded = replace(resident.loaded, signature=signature, batching=batching, open_question=open_question)
@@ -133,7 +133,7 @@ class InProcessBackend:
     def demote(self, digest: str, data: bytes, reason: str) -> LoadedModel:
         """Run the model row by row from now on, as the file has it."""
         resident = self._residents[digest]
-        signature = resident.from_file
+        signature = resident.one_by_one
         if resident.one is None:
             programs = programs_of(data)
             resident.one = Program(self._session(programs.plain, programs), signature, batched=False)

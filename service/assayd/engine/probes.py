@@ -15,18 +15,32 @@ ROWS = 4
 Probe: TypeAlias = Mapping[str, Array]
 """By input name, [ROWS, *input]."""
 
-_SCALES = (1.0, 0.1, 10.0, 100.0, 1000.0)
+_SCALES = (1.0, 10.0, 0.1, 100.0, 1000.0)
 _FREE_EXTENTS = (8, 16, 32, 64, 224, 3, 1)
 _WORDS = ("a", "b", "yes", "no", "0", "1")
 
 
 def blind_probes(signature: Signature) -> Iterator[Probe]:
-    """Probes that need no instance: noise at several scales, valid ids; each free extent in turn at the first scale."""
+    """Probes that need no instance: noise at several scales, valid ids, rows of different lengths.
+
+    Each free extent comes in turn, with all scales for the first.
+    """
     free = any(None in (s.shape or (None,)) for s in signature.inputs)
     for extent in _FREE_EXTENTS if free else (1,):
         for scale in _SCALES if not free or extent == _FREE_EXTENTS[0] else _SCALES[:1]:
             draw = np.random.default_rng(0)
-            yield {s.name: _noise(s, extent, scale, draw) for s in signature.inputs}
+            noise = {s.name: _noise(s, extent, scale, draw) for s in signature.inputs}
+            yield {name: _padded(x) for name, x in noise.items()} if scale == _SCALES[1] else noise
+
+
+def _padded(x: Array) -> Array:
+    """Rows that end in zeros, each at another place: 0 is the usual padding, and some models look for it."""
+    if x.ndim < 2 or x.shape[1] < ROWS or x.dtype == object:
+        return x
+    padded = x.copy()
+    for n in range(ROWS):
+        padded[n, x.shape[1] * (n + 1) // ROWS :] = 0
+    return padded
 
 
 def probes_from(subject: Subject) -> Iterator[Probe]:

@@ -36,8 +36,10 @@ class Program:
         return {s.name: self._by_row(s, results[s.name], rows) for s in self.signature.outputs}
 
     def _by_row(self, signature: TensorSignature, value: Array, rows: int) -> Array:
-        axis = signature.batch_axis
+        axis, rank = signature.batch_axis, None if signature.shape is None else len(signature.shape)
         if self.batched:
+            if rows == 1 and value.ndim == rank:  # the model squeezes a batch of one away
+                return value[None]
             if axis is None or value.ndim <= axis or value.shape[axis] != rows:
                 raise ModelFailed(f"output {signature.name!r} has shape {list(value.shape)} for {rows} rows")
             return np.moveaxis(value, axis, 0)

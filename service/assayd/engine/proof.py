@@ -51,8 +51,11 @@ def tolerance(dtype: np.dtype[np.generic]) -> float:
 
 
 def prove(plain: Program, opened: Session, probes: Iterable[Probe]) -> Proof:
-    """Compare the model as it came, run row by row, with the opened one, run on several rows."""
-    signature, failure = plain.signature, ""
+    """Compare the model as it came, run row by row, with the opened one, run on several rows.
+
+    After the first probe that counts one more is looked at, since rows may interact at some inputs only.
+    """
+    signature, failure, proven = plain.signature, "", False
     for probe in probes:
         try:
             alone = [_run(plain, probe, (n,)) for n in range(ROWS)]
@@ -66,20 +69,30 @@ def prove(plain: Program, opened: Session, probes: Iterable[Probe]) -> Proof:
             # Where the file was wrong about an axis, so were these.
             seen = replace(plain, signature=signature)
             alone = alone if signature == plain.signature else [_run(seen, probe, (n,)) for n in range(ROWS)]
-            program = Program(opened, signature, batched=True)
-            for order in (_TOGETHER, _SWAPPED):
-                got = _run(program, probe, order)
-                for place, n in enumerate(order):
-                    for name, value in alone[n].items():
-                        together = got[name][place : place + 1]
-                        if not _same(value, together, [a[name] for a in alone]):
-                            return Proof(Verdict.INTERACT, _differs(name, value, together), signature)
+            reason = _interaction(Program(opened, signature, batched=True), probe, alone)
+            if reason:
+                return Proof(Verdict.INTERACT, reason, signature)
         except AssayError as error:
             return Proof(Verdict.INTERACT, f"with several rows in a batch it fails: {error.message}", signature)
-        if all(_varies([a[name] for a in alone]) for name in alone[0]):
-            return Proof(Verdict.PROVEN, "", signature)
+        if proven:
+            break
+        proven = all(_varies([a[name] for a in alone]) for name in alone[0])
+    if proven:
+        return Proof(Verdict.PROVEN, "", signature)
     why = f" ({failure})" if failure else ""
     return Proof(Verdict.INCONCLUSIVE, f"proof inconclusive{why}", signature)
+
+
+def _interaction(opened: Program, probe: Probe, alone: list[Outputs]) -> str:
+    """How a row's outputs change with its company, in words; empty where they don't."""
+    for order in (_TOGETHER, _SWAPPED):
+        got = _run(opened, probe, order)
+        for place, n in enumerate(order):
+            for name, value in alone[n].items():
+                together = got[name][place : place + 1]
+                if not _same(value, together, [a[name] for a in alone]):
+                    return _differs(name, value, together)
+    return ""
 
 
 def _run(program: Program, probe: Probe, order: tuple[int, ...]) -> Outputs:
@@ -114,7 +127,10 @@ def _output_axes(signature: Signature, opened: Session, probe: Probe) -> Signatu
             if (a, b) == (ROWS - 1, ROWS) and len(fewer) == len(more)
         ]
         preferred = [axis for axis in follows if axis == s.batch_axis] or follows
-        outputs.append(replace(s, batch_axis=preferred[0] if preferred else None))
+        axis = preferred[0] if preferred else None
+        rest = tuple(n for place, n in enumerate(more) if place != axis)
+        known = s.shape is not None and len(s.shape) == len(rest)
+        outputs.append(replace(s, batch_axis=axis, shape=s.shape if known else (None,) * len(rest)))
     return replace(signature, outputs=tuple(outputs))
 
 

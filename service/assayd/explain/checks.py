@@ -31,19 +31,23 @@ class RowsInteract(Exception):
 
 
 def alone_difference(alone: Mapping[str, Array], picks: tuple[Pick, ...], in_batch: Floats) -> float:
-    """|f(x alone) - f(x in a batch)| as a share of max|f|."""
+    """The largest |f alone - f in a batch| as a share of max|f|.
+
+    alone: outputs of the rows that were run alone, by name [n, *output]. in_batch: [at least n, T], their scores first.
+    """
     by_itself = read_out(picks, alone)
     if not isinstance(by_itself, np.ndarray):
         raise TypeError("picks read scores")
     tops: list[float] = []
     for pick in picks:
+        raw = alone[pick.output]
         weight = 1.0 if pick.weights is None else float(np.abs(pick.weights).sum())
-        top = float(np.abs(alone[pick.output].astype(np.float64)).max(initial=0.0)) * weight
-        columns = 1 if pick.weights is not None else alone[pick.output].size
-        tops.extend([top] * (columns if pick.indices is None else len(pick.indices)))
-    apart = np.abs(by_itself[0] - in_batch)
+        top = float(np.abs(raw.astype(np.float64)).max(initial=0.0)) * weight
+        columns = 1 if pick.weights is not None else raw[0].size if pick.indices is None else len(pick.indices)
+        tops.extend([top] * columns)
+    apart = np.abs(by_itself - in_batch[: len(by_itself)])
     with np.errstate(invalid="ignore", divide="ignore"):
-        share = np.where(apart == 0, 0.0, apart / np.maximum(tops, np.abs(by_itself[0])))
+        share = np.where(apart == 0, 0.0, apart / np.maximum(tops, np.abs(by_itself)))
     return float(np.max(np.nan_to_num(share, nan=0.0)))
 
 
@@ -55,14 +59,14 @@ def allowed_difference(picks: tuple[Pick, ...], signature: Signature) -> float:
     return _HALF_BATCH_TOLERANCE if half else _BATCH_TOLERANCE
 
 
-def check_finite(subject: Subject, x: Floats, baselines: Floats, rows: Floats) -> None:
+def check_finite(subject: Subject, method: str, x: Floats, baselines: Floats, rows: Floats) -> None:
     """Raises ModelNotFinite or NotFinite. x: [T]; baselines: [K, T]; rows: [n, T]."""
     if not np.isfinite(x).all():
         if all(_finite(v) for v in subject.inputs.values()):
             raise ModelNotFinite("the model answers NaN or infinity for this ordinary input")
         raise NotFinite("f(x) isn't finite: x holds NaN or infinity that the model passes on", field="inputs")
     if not np.isfinite(baselines).all():
-        raise NotFinite("f(baseline) isn't finite: choose another baseline", field="baseline")
+        raise NotFinite("f(baseline) isn't finite: choose another baseline", field=f"{method}.baseline")
     if not np.isfinite(rows).all():
         count = int((~np.isfinite(rows)).any(axis=1).sum())
         raise ModelNotFinite(f"the model answers NaN or infinity for {count} of {len(rows)} perturbed rows")

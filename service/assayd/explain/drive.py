@@ -88,7 +88,9 @@ class InstanceDriver:
             # Instances differ little: better refused now than half-way.
             self.tally.check((head + plan.size + plan.later) * request.instances)
             self.tally.planned(head + plan.size)
-            alone = submit(_plain_plan([_X]), Whole(), alone=True) if batched or waits else None
+            # x, and the first baseline: rows may interact at one of them only.
+            lone = [_X, *range(min(1, subject.baseline_count))] if batched else [_X] if waits else []
+            alone = submit(_plain_plan(lone), Whole(), alone=True) if lone else None
             at_x = None
             if waits and alone is not None:
                 await self.scheduler.wait(alone)
@@ -101,12 +103,12 @@ class InstanceDriver:
         difference = None
         if batched and alone is not None:
             await self.scheduler.wait(alone)
-            difference = alone_difference(alone.outputs(), wanted.picks, scores.x)
+            difference = alone_difference(alone.outputs(), wanted.picks, first.scores())
             if difference > allowed_difference(wanted.picks, signature):
                 raise RowsInteract(difference, head + plan.size)
         asked = head + plan.size
         while True:
-            check_finite(subject, scores.x, scores.baselines, scores.rows)
+            check_finite(subject, request.method_name, scores.x, scores.baselines, scores.rows)
             begun = time.monotonic()
             step = await self.offload.reduce(_send, explanation, scores)
             self.tally.reduced(time.monotonic() - begun)
@@ -128,7 +130,7 @@ class InstanceDriver:
             dtype=score_dtype(wanted.picks, signature),
             alone_difference=difference,
             rows_asked=asked,
-            rows_run=asked + (alone is not None),
+            rows_run=asked + len(lone),
             notices=tuple(_notices(subject)),
             jacobian=wanted.jacobian,
         )

@@ -23,6 +23,7 @@ from assayd.types.request import PerInput
 from assayd.types.subject import Subject
 
 FORMAT = "assay.v1.Record/1"
+_LARGE = 2**53
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,8 @@ def described(value: Any) -> Any:
             said = {str(name): described(item) for name, item in value.items()}
         case tuple() | list():
             said = [described(item) for item in value]
+        case int() if abs(value) >= _LARGE:
+            said = str(value)  # RFC 8785 has numbers as far as a double counts them
         case float() if not np.isfinite(value):
             said = repr(value)  # JSON has no word for it
         case _ if is_dataclass(value):

@@ -9,6 +9,7 @@ are not behind large ones and all of them share batches.
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -102,26 +103,35 @@ def choose(state: State, now: float, limits: Limits) -> list[Grant] | Hold | Non
 
 
 def _fill(mates: Sequence[Waiting], room: int, state: State) -> list[Grant]:
-    """Give out the rows of one batch, each to the caller, then job, with the least device time so far."""
+    """Give out the rows of one batch, each to the caller, then job, with the least device time so far.
+
+    A heap of callers, and one of jobs for each: a grant moves one entry of each, however many wait.
+    """
     cost = state.row_cost.get(mates[0].batch_key, DEFAULT_ROW_COST)
-    used = {a: state.used.get(a, 0.0) for w in mates for a in w.accounts}
-    granted: dict[int, int] = {}
-
-    def standing(w: Waiting) -> tuple[float, float, int]:
+    works: dict[Account, deque[Waiting]] = {}
+    jobs: dict[Account, list[tuple[float, int, Account]]] = {}
+    for w in mates:
         caller, _, job = w.accounts
-        return used[caller], used[job], w.number
-
-    heap = [(standing(w), w) for w in mates]
-    heapq.heapify(heap)
-    while room and heap:
-        was, w = heapq.heappop(heap)
-        if was != standing(w):  # its caller or job got rows through another work meanwhile
-            heapq.heappush(heap, (standing(w), w))
-            continue
+        if job not in works:
+            works[job] = deque()
+            jobs.setdefault(caller, []).append((state.used.get(job, 0.0), w.number, job))
+        works[job].append(w)
+    callers = [(state.used.get(caller, 0.0), entries[0][1], caller) for caller, entries in jobs.items()]
+    for entries in jobs.values():
+        heapq.heapify(entries)
+    heapq.heapify(callers)
+    granted: dict[int, int] = {}
+    while room and callers:
+        caller_used, _, caller = heapq.heappop(callers)
+        job_used, _, job = heapq.heappop(jobs[caller])
+        w = works[job][0]
         granted[w.number] = granted.get(w.number, 0) + 1
         room -= 1
-        for account in w.accounts:
-            used[account] += cost / WEIGHTS[w.caller.priority]
-        if granted[w.number] < w.rows:
-            heapq.heappush(heap, (standing(w), w))
+        charge = cost / WEIGHTS[w.caller.priority]
+        if granted[w.number] == w.rows:
+            works[job].popleft()
+        if works[job]:
+            heapq.heappush(jobs[caller], (job_used + charge, works[job][0].number, job))
+        if jobs[caller]:
+            heapq.heappush(callers, (caller_used + charge, jobs[caller][0][1], caller))
     return [Grant(number, rows) for number, rows in sorted(granted.items())]

@@ -113,15 +113,19 @@ class Blobs:
     def put(self, data: bytes) -> str:
         """Store `data` and return its digest; stored twice it is one blob."""
         digest = digest_of(data)
-        if not self.has(digest):
+        if not self._intact(digest):
             with self.draft() as draft:
                 draft.write(data)
                 draft.commit()
         return digest
 
-    def has(self, digest: str) -> bool:
-        """Whether the blob is there."""
-        return (self._folder / digest.removeprefix(PREFIX)).is_file()
+    def _intact(self, digest: str) -> bool:
+        """Whether the blob is there and whole: one that was damaged is healed by storing it again."""
+        try:
+            self.get(digest)
+        except (FileNotFoundError, DataLoss):
+            return False
+        return True
 
     def size(self, digest: str) -> int:
         """Its size in bytes. Raises FileNotFoundError."""

@@ -11,18 +11,25 @@ A version's file is linked into place whole or not at all, and never rewritten, 
 from __future__ import annotations
 
 import json
+import logging
 import os
+import re
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from assayd.errors import ModelNotFound, TensorNotFound, VersionTaken
+from assayd.errors import DataLoss, ModelNotFound, TensorNotFound, VersionTaken
 from assayd.store.blobs import Blobs, Draft, store_error, sync_folder
 from assayd.store.names import ModelRef, check_name, check_version
 from assayd.store.tensors import deserialise, serialise
 from assayd.types.arrays import Array
 from assayd.types.model import ModelVersion
+
+log = logging.getLogger(__name__)
+
+_COUNTED = re.compile(r"[0-9]{1,18}")
+"""Versions that the next integer counts on from."""
 
 
 class Store:
@@ -92,7 +99,7 @@ class Store:
                         metadata={"name": name, "version": version},
                     )
                 return same[0]
-            number = 1 + max((int(v.version) for v in existing if v.version.isdecimal()), default=0)
+            number = 1 + max((int(v.version) for v in existing if _COUNTED.fullmatch(v.version)), default=0)
             # Creation times order the versions, so each must be later than those before, whatever the clock does.
             created = max([time.time()] + [v.created + 1e-6 for v in existing])
             new = ModelVersion(name, version or str(number), digest, spec_digest, size, created, tenant)
@@ -123,24 +130,39 @@ class Store:
         return sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
 
     def versions(self, tenant: str, name: str) -> list[ModelVersion]:
-        """Versions of one name, oldest first; none for an unknown name."""
-        return sorted(self._read_versions(tenant, name), key=lambda v: v.created)
+        """Versions of one name, oldest first; none for an unknown name. Raises DataLoss."""
+        found = (self._read_version(tenant, name, path) for path in self._version_files(tenant, name))
+        return sorted((v for v in found if v is not None), key=lambda v: v.created)
 
-    def _read_versions(self, tenant: str, name: str) -> Iterator[ModelVersion]:
-        for path in (self._names(tenant) / name).glob("[!.]*.json"):
+    def readable_versions(self, tenant: str, name: str) -> list[ModelVersion]:
+        """Likewise, without those whose record is damaged; each is logged."""
+        found = []
+        for path in self._version_files(tenant, name):
             try:
-                record = json.loads(path.read_text())
-            except FileNotFoundError:  # deleted since it was listed
-                continue
-            yield ModelVersion(
-                name,
-                path.name.removesuffix(".json"),
-                record["model"],
-                record["spec"],
-                record["size_bytes"],
-                record["created"],
-                tenant,
-            )
+                version = self._read_version(tenant, name, path)
+            except DataLoss as damage:
+                log.error("version not listed", extra={"why": damage.message})  # noqa: TRY400 - the disk's fault
+            else:
+                found.extend([] if version is None else [version])
+        return sorted(found, key=lambda v: v.created)
+
+    def _version_files(self, tenant: str, name: str) -> Iterator[Path]:
+        return (self._names(tenant) / name).glob("[!.]*.json")
+
+    def _read_version(self, tenant: str, name: str, path: Path) -> ModelVersion | None:
+        """A version, or None where it was deleted since it was listed."""
+        version = path.name.removesuffix(".json")
+        try:
+            record = json.loads(path.read_text())
+            digests = record["model"], record["spec"]
+            return ModelVersion(name, version, *digests, record["size_bytes"], record["created"], tenant)
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError):
+            raise DataLoss(
+                f"the record of {name}@{version} is damaged; delete that version and upload it again",
+                metadata={"name": name, "version": version},
+            ) from None
 
     def resolve(self, tenant: str, ref: ModelRef) -> ModelVersion:
         """The version a reference means; by digest it is nameless and has an empty spec. Raises ModelNotFound."""
@@ -157,13 +179,14 @@ class Store:
 
     def delete(self, tenant: str, ref: ModelRef) -> int:
         """Remove a name's versions, or one; their bytes stay. Returns how many. Raises ModelNotFound."""
-        self.resolve(tenant, ref)
         removed = 0
         folder = self._names(tenant) / ref.name
-        for v in self.versions(tenant, ref.name):
-            if ref.version in ("", v.version):
-                (folder / f"{v.version}.json").unlink(missing_ok=True)
+        for path in self._version_files(tenant, ref.name):
+            if ref.version in ("", path.name.removesuffix(".json")):
+                path.unlink(missing_ok=True)
                 removed += 1
+        if not removed:
+            raise _not_found(f"{ref.name}@{ref.version}" if ref.version else ref.name)
         try:
             sync_folder(folder)
             folder.rmdir()

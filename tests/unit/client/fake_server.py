@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import hashlib
-import time
+import threading
 from collections.abc import Iterator
 from concurrent import futures
 from contextlib import contextmanager
@@ -74,7 +74,10 @@ class FakeServer(
     explain_service_pb2_grpc.ExplainServiceServicer,
     server_service_pb2_grpc.ServerServiceServicer,
 ):
-    """Records what comes in `seen` and `metadata`; `status` and `trailers` make every call fail."""
+    """Records what comes in `seen` and `metadata`, what callers gave up in `left`.
+
+    `status` and `trailers` make every call fail.
+    """
 
     def __init__(self) -> None:
         self.address = ""
@@ -87,16 +90,23 @@ class FakeServer(
         self.streams = True
         self.summarises = True
         self.delay = 0.0
+        self.delay_of_summary = 0.0
+        self.left: list = []
         self.estimate: explain_service_pb2.Estimate | None = None
 
     def _note(self, request, context) -> None:
         self.seen.append(request)
         self.metadata.append(dict(context.invocation_metadata()))
-        time.sleep(self.delay)
+        self._wait(request, context, self.delay)
         if self.status is not None:
             codes = {code.value[0]: code for code in grpc.StatusCode}
             context.set_trailing_metadata(self.trailers)
             context.abort(codes[self.status.code], self.status.message)
+
+    def _wait(self, request, context, seconds) -> None:
+        left = threading.Event()
+        if not context.add_callback(left.set) or left.wait(seconds):
+            self.left.append(request)
 
     def UploadModel(self, request_iterator, context):
         parts = list(request_iterator)
@@ -162,6 +172,8 @@ class FakeServer(
         if not self.streams:
             context.abort(grpc.StatusCode.UNIMPLEMENTED, "no streams")
         self._note(request.request, context)
+        sent = threading.Event()
+        context.add_callback(lambda: sent.is_set() or self.left.append(request.request))
         event = explain_service_pb2.ExplainStreamResponse
         results = self._results(request.request)
         yield event(progress=explain_service_pb2.Progress(rows_done=0, rows_planned=4, instances=len(results)))
@@ -177,6 +189,8 @@ class FakeServer(
                     yield event(chunk=chunk)
                 result.maps[name].digest = digest
             yield event(instance=result)
+        self._wait(request.request, context, self.delay_of_summary)
+        sent.set()
         if self.summarises:
             yield event(summary=self._summary(request.request, []))
 

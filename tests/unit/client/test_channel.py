@@ -70,6 +70,18 @@ def test_tls_trusts_the_given_authority_and_no_other(pair):
             client.info(timeout=5)
 
 
+async def test_the_client_for_asyncio_has_the_same_tls(pair):
+    key, cert = pair
+    credentials = grpc.ssl_server_credentials([(key.read_bytes(), cert.read_bytes())])
+    with serving(FakeServer(), credentials) as server:
+        async with assay.AsyncClient(server.address, assay.TLS(ca=cert), token="t") as client:
+            assert (await client.info()).version == "0.1.0"
+        assert server.metadata[0]["authorization"] == "Bearer t"
+        async with assay.AsyncClient(server.address, tls=True) as client:
+            with pytest.raises(assay.Unavailable):
+                await client.info(timeout=5)
+
+
 def test_a_client_shows_its_certificate(pair):
     key, cert = pair
     credentials = grpc.ssl_server_credentials(

@@ -6,6 +6,8 @@ import subprocess
 import sys
 
 import assay
+from assay.async_client import AsyncClient
+from assay.calls import Calls
 from assay.client import Client
 from assay.requests import Settings, explain_request
 
@@ -32,6 +34,27 @@ def test_streams_take_the_settings_that_calls_take():
     assert call == shared | {"self", "model", "inputs", "method", "target", "timeout", "request_id"}
     message = set(inspect.signature(explain_request).parameters)
     assert message == shared | {"model", "inputs", "method", "target", "request_id"}
+
+
+def methods(kind):
+    return {name: f for name, f in inspect.getmembers(kind, inspect.isfunction) if not name.startswith("_")}
+
+
+def test_both_clients_have_the_same_methods_with_the_same_parameters_and_descriptions():
+    plans, plain, waiting = methods(Calls), methods(Client), methods(AsyncClient)
+    assert set(plain) == set(waiting) == set(plans) | {"close"}
+    assert inspect.signature(Client) == inspect.signature(AsyncClient)
+    for name, method in plain.items():
+        ours, theirs = inspect.signature(method), inspect.signature(waiting[name])
+        assert ours.parameters == theirs.parameters, name
+        assert method.__doc__ == waiting[name].__doc__, name
+        assert inspect.iscoroutinefunction(waiting[name]) == (name != "explain_stream"), name
+        returned = theirs.return_annotation.removeprefix("Async")
+        assert ours.return_annotation == returned, name
+        if name in plans:
+            assert ours.parameters == inspect.signature(plans[name]).parameters, name
+            assert (method.__name__, method.__qualname__) == (name, f"Client.{name}")
+            assert waiting[name].__qualname__ == f"AsyncClient.{name}"
 
 
 def test_importing_the_package_pulls_in_none_of_its_extras():

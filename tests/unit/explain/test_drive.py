@@ -60,17 +60,17 @@ def scores(*values):
 
 def test_what_is_not_finite_is_told_apart_by_where_it_comes_from():
     ordinary, missing = Subject({"x": np.ones(2)}, {}), Subject({"x": np.array([1, np.nan])}, {})
-    check_finite(missing, scores(1), scores([1]), scores([1], [2]))
+    check_finite(missing, "occlusion", scores(1), scores([1]), scores([1], [2]))
     with pytest.raises(ModelNotFinite, match="ordinary input"):
-        check_finite(ordinary, scores(np.inf), scores([1]), scores([1]))
+        check_finite(ordinary, "occlusion", scores(np.inf), scores([1]), scores([1]))
     with pytest.raises(NotFinite) as got:
-        check_finite(missing, scores(np.nan), scores([1]), scores([1]))
+        check_finite(missing, "occlusion", scores(np.nan), scores([1]), scores([1]))
     assert got.value.field == "inputs"
     with pytest.raises(NotFinite) as got:
-        check_finite(ordinary, scores(1), scores([1], [np.nan]), scores([1]))
-    assert got.value.field == "baseline"
+        check_finite(ordinary, "occlusion", scores(1), scores([1], [np.nan]), scores([1]))
+    assert got.value.field == "occlusion.baseline"
     with pytest.raises(ModelNotFinite, match="for 2 of 3 perturbed rows"):
-        check_finite(ordinary, scores(1), scores([1]), scores([1, np.nan], [1, 2], [np.inf, np.nan]))
+        check_finite(ordinary, "occlusion", scores(1), scores([1]), scores([1, np.nan], [1, 2], [np.inf, np.nan]))
 
 
 def test_a_baseline_that_equals_the_input_is_noticed():

@@ -75,7 +75,7 @@ async def test_every_instance_is_explained_in_order():
         np.testing.assert_allclose(result.x_scores, x @ weights[:, :1] + bias[:1], atol=1e-5)
         np.testing.assert_allclose(result.baseline_scores, [bias[:1]], atol=1e-6)
         assert result.alone_difference < 1e-6
-        assert (result.rows_asked, result.rows_run) == (8, 9)
+        assert (result.rows_asked, result.rows_run) == (8, 10)
         assert result.dtype == np.float32
     assert got.notices == ()
     assert got.used.rows_asked == 5 * 8
@@ -133,7 +133,7 @@ async def test_a_lone_instance_fails_without_a_number():
     async with service(log_model()) as s:
         with pytest.raises(NotFinite) as got:
             await s.explain(a_request({"x": np.ones((1, 3), np.float32)}, target=FIRST))
-    assert got.value.field == "baseline"
+    assert got.value.field == "occlusion.baseline"
     assert got.value.metadata == {}
 
 

@@ -20,6 +20,7 @@ from tests.drive import drive
 from tests.reference.networks import elements_of
 
 HERE = {"": 0.125}
+LADDER = np.array([1, 1 / 8, 1 / 64])
 GROUPS = GivenSegments({"x": np.array([0, 0, -1], np.int32)})
 
 
@@ -78,9 +79,6 @@ def test_automatic_steps_are_h_an_eighth_and_a_64th() -> None:
     np.testing.assert_allclose(scaled, 0.01 * float(np.finfo(float).eps) ** 0.5 * LADDER, rtol=1e-3, atol=1e-15)
 
 
-LADDER = np.array([1, 1 / 8, 1 / 64])
-
-
 def test_where_the_dtype_is_too_coarse_the_automatic_steps_grow() -> None:
     x = np.array([1000.0], np.float16)  # its neighbours are 0.5 away
     reach = points(Jacobian(scale=PerInput({"": np.ones(())})), x) - x.astype(np.float64)
@@ -116,6 +114,59 @@ def test_forward_differences_go_backward_at_the_upper_end() -> None:
 def test_points_keep_within_the_range_of_the_dtype(dtype: type, scheme: str) -> None:
     for x in (np.finfo(dtype).max, np.finfo(dtype).min):
         assert np.isfinite(points(Jacobian(scheme), np.full(1, x, dtype))).all()
+
+
+@pytest.mark.parametrize("scheme", ["forward", "central", "richardson"])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("grouped", [False, True])
+@pytest.mark.parametrize("about", [0.0, 1.0])
+def test_bounds_narrower_than_the_step(dtype: type, scheme: str, grouped: bool, about: float) -> None:
+    """The points go as far as they may, and not a rounding farther."""
+    rng = np.random.default_rng(0)
+    x = (about + rng.uniform(-0.01, 0.01, size=300)).astype(dtype)
+    lower, upper = (x - rng.uniform(0.05, 0.1, 300)).astype(dtype), (x + rng.uniform(0.05, 0.1, 300)).astype(dtype)
+    method = Jacobian(
+        scheme,
+        step=PerInput(HERE),
+        scale=PerInput({"": rng.uniform(1, 3, size=300)}),
+        bounds=PerInput({"": Bounds(lower, upper)}),
+        features=GROUPS if grouped else None,
+    )
+    subject = in_groups(method, x, np.arange(300, dtype=np.int32))
+    plan = next(method.explain(subject))
+    out = {"x": np.empty((plan.size, 300), dtype)}
+    realise_block(subject, plan.rows(0, plan.size)[0], out)
+    assert (out["x"] >= lower).all()
+    assert (out["x"] <= upper).all()
+    reached = np.abs(out["x"].astype(np.float64) - x).max(axis=0)
+    assert (reached > 0.8 * np.minimum(x - lower, upper - x)).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_steps_lead_to_numbers_of_the_dtype(dtype: type) -> None:
+    x = np.random.default_rng(0).normal(size=200).astype(dtype)
+    subject = elements_of(x=x)
+    for method in (Jacobian(), Jacobian("richardson", rel_step=PerInput({"": 0.3}))):
+        plan = next(method.explain(subject))
+        [rows] = plan.rows(0, plan.size)
+        assert isinstance(rows, NudgeRows)
+        goal = x.astype(np.float64)[rows.feature] + rows.step
+        np.testing.assert_array_equal(goal, goal.astype(dtype))
+
+
+def test_automatic_steps_of_groups_are_in_units_of_their_scale() -> None:
+    method = Jacobian("forward", features=GROUPS, scale=PerInput({"": np.full((), 100.0)}))
+    [rows] = next(method.explain(in_groups(method, np.ones(3), np.array([0, 0, -1], np.int32)))).rows(0, 3)
+    assert isinstance(rows, NudgeRows)
+    np.testing.assert_allclose(rows.step, float(np.finfo(float).eps) ** 0.5 * LADDER)
+
+
+def test_a_slope_hidden_by_rounding_is_within_the_estimate() -> None:
+    """No score changes, but they have only 24 bits to tell."""
+    got = drive(Jacobian(), elements_of(x=np.ones(3, np.float32)), lambda b: (1 + 1e-9 * b["x"]).astype(np.float32))
+    np.testing.assert_array_equal(got.values, 0)
+    assert got.errors is not None
+    assert (np.diag(got.errors) > 1e-9).all()
 
 
 def test_bounds_are_taken_in_the_dtype_of_x() -> None:
@@ -184,7 +235,7 @@ def test_no_estimate_changes_no_value_of_a_given_step() -> None:
 def test_many_elements_make_several_plans_and_hold_no_more_scores_than_one() -> None:
     """Each plan says how many rows will follow; columns come out in order."""
     count, points_each = 2 * FEATURES_A_PLAN + 5, 6
-    explanation = Jacobian().explain(elements_of(x=np.ones(count, np.float32)))
+    explanation = Jacobian().explain(elements_of(x=np.geomspace(1, 1e4, count)))
     plan, total, sizes = next(explanation), 0, []
     weights = np.arange(count)
     try:
@@ -263,7 +314,7 @@ def test_a_step_below_what_float16_resolves(features: FeatureSpec | None) -> Non
         if fine:
             next(method.explain(subject))
         else:
-            with pytest.raises(InvalidRequest, match="feature [01] ") as refused:
+            with pytest.raises(InvalidRequest, match=r"feature [01] ") as refused:
                 next(method.explain(subject))
             assert refused.value.field == "step"
 
@@ -284,12 +335,15 @@ def test_only_floating_inputs(x: Array) -> None:
     with pytest.raises(ModelUnfit, match="'x' is") as refused:
         plan_of(Jacobian(), x)
     assert refused.value.field == "inputs_to_explain"
+    with pytest.raises(ModelUnfit, match="'x' is"):
+        Jacobian(features=GROUPS).nudge_scale({"x": x})
 
 
 def test_subjects_that_dont_fit_are_bugs() -> None:
     x = np.ones(2)
     with pytest.raises(ValueError, match="segments"):
         next(Jacobian().explain(Subject({"x": x}, {"x": x[None]}, scale={"x": np.ones(())})))
+    whole = elements_of(x=x)
+    other = Subject(whole.inputs, whole.baselines, whole.segments, scale={"x": 2 * x})
     with pytest.raises(ValueError, match="scale must be 1"):
-        subject = elements_of(x=x)
-        next(Jacobian().explain(Subject(subject.inputs, subject.baselines, subject.segments, scale={"x": 2 * x})))
+        next(Jacobian().explain(other))

@@ -180,3 +180,33 @@ def test_a_version_file_holds_no_more_than_it_needs(store, tmp_path):
     keep(store, b"a")
     record = json.loads((tmp_path / "default" / "names" / "m" / "1.json").read_text())
     assert set(record) == {"model", "spec", "size_bytes", "created"}
+
+
+def test_a_damaged_record_is_told_and_the_others_are_listed(store, tmp_path):
+    keep(store, b"a", name="bad")
+    keep(store, b"b", name="good")
+    (tmp_path / "default" / "names" / "bad" / "1.json").write_text("{")
+    with pytest.raises(DataLoss):
+        store.resolve("default", ModelRef(name="bad"))
+    with pytest.raises(DataLoss):
+        keep(store, b"c", name="bad")
+    assert store.readable_versions("default", "bad") == []
+    assert [v.name for v in store.readable_versions("default", "good")] == ["good"]
+    assert store.delete("default", ModelRef(name="bad")) == 1
+    assert keep(store, b"c", name="bad").version == "1"
+
+
+def test_what_was_damaged_is_healed_by_storing_it_again(store, tmp_path):
+    array = np.arange(3.0)
+    digest = store.put_tensor("default", array)
+    path = tmp_path / "default" / "tensors" / digest.removeprefix("sha256:")
+    path.write_bytes(b"damaged")
+    with pytest.raises(DataLoss):
+        store.get_tensor("default", digest)
+    assert store.put_tensor("default", array) == digest
+    assert (store.get_tensor("default", digest) == array).all()
+
+
+def test_a_version_of_many_digits_is_not_counted_on_from(store):
+    keep(store, b"a", version="9" * 63)
+    assert keep(store, b"b").version == "1"

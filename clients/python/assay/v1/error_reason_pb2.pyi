@@ -36,6 +36,7 @@ class ErrorReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ERROR_REASON_UNAUTHENTICATED: _ClassVar[ErrorReason]
     ERROR_REASON_PERMISSION_DENIED: _ClassVar[ErrorReason]
     ERROR_REASON_BUG: _ClassVar[ErrorReason]
+    ERROR_REASON_UNPARSABLE: _ClassVar[ErrorReason]
 ERROR_REASON_UNSPECIFIED: ErrorReason
 ERROR_REASON_INVALID_PARAMETER: ErrorReason
 ERROR_REASON_INVALID_TENSOR: ErrorReason
@@ -66,3 +67,4 @@ ERROR_REASON_NOT_SERVED: ErrorReason
 ERROR_REASON_UNAUTHENTICATED: ErrorReason
 ERROR_REASON_PERMISSION_DENIED: ErrorReason
 ERROR_REASON_BUG: ErrorReason
+ERROR_REASON_UNPARSABLE: ErrorReason

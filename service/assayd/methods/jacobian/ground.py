@@ -74,12 +74,7 @@ def ground_of(subject: Subject, want: Steps) -> Ground:
     quantum = np.zeros(count)
     for name in subject.explained:
         x = subject.inputs[name]
-        if x.dtype not in _KINDS:
-            raise ModelUnfit(
-                f"a Jacobian needs floating-point inputs to step in, and {name!r} is {x.dtype}: leave it out of "
-                f"inputs_to_explain",
-                field="inputs_to_explain",
-            )
+        check_kind(name, x)
         ids = np.broadcast_to(segments.ids[name], x.shape)
         where = ids >= 0
         at, feature = x[where], ids[where]
@@ -111,8 +106,19 @@ def ground_of(subject: Subject, want: Steps) -> Ground:
     return Ground(tuple(moved), count, want.grouped, step, quantum, below, above, label)
 
 
+def check_kind(name: str, x: Array) -> None:
+    """Raises ModelUnfit (inputs_to_explain) for an input that has no steps."""
+    if x.dtype not in _KINDS:
+        raise ModelUnfit(
+            f"a Jacobian needs floating-point inputs to step in, and {name!r} is "
+            f"{'string' if x.dtype == object else x.dtype}: leave it out of inputs_to_explain",
+            field="inputs_to_explain",
+        )
+
+
 def scale_of(name: str, x: Array, scale: PerInput[Array], step: PerInput[float]) -> Floats:
-    """The scale of one input, float64 [*input]. Raises InvalidRequest (scale)."""
+    """The scale of one input, float64 [*input]. Raises InvalidRequest (scale), ModelUnfit."""
+    check_kind(name, x)
     given = scale.get(name)
     if given is not None:
         return _checked("scale", name, x, given, lambda v: (v > 0) & np.isfinite(v), "finite and above 0")

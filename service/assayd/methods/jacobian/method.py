@@ -89,7 +89,7 @@ class Jacobian:
         """What `Subject.scale` has to be. inputs: the explained ones, [*input] each.
 
         1 for elements, whose rows carry the exact move; over features the scale, in float64. Raises `InvalidRequest`
-        (scale) for one of the wrong shape, or not above 0.
+        (scale) for one of the wrong shape, or not above 0; `ModelUnfit` as `explain` does.
         """
         if not self.grouped:
             return dict.fromkeys(inputs, np.ones(()))

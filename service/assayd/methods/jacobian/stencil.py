@@ -107,9 +107,10 @@ def place(ground: Ground, scheme: Scheme, *, parameter: str | None, estimate: bo
     rungs = [_points(length, side, scheme.two_sided, scheme.one_sided) for length in lengths]
     more = [_points(step, side, scheme.extra_two_sided, scheme.extra_one_sided)] if extra else []
     steps = np.concatenate([*rungs, *more])
-    if not ground.grouped:
-        steps = _whole(steps, ground.quantum)
     reach = np.stack([_reach(ground, point) for point in steps])
+    if not ground.grouped:
+        # The rows say where they lead, not where they were meant to: x + step is a number of the dtype.
+        steps = np.where([_reach(ground, point) == point for point in reach], reach, steps)
     at = np.sort(np.concatenate([reach, np.zeros((1, ground.count))]), axis=0)
     meet = (np.diff(at, axis=0) == 0).any(axis=0)
     _check_resolved(ground, meet, parameter or "scale", "the {} is below what the dtype of {} resolves there")
