@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -24,6 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _serve(flags: list[str]) -> int:
+    # Read when numpy is first imported. The cores are the model's; several BLAS threads beside it wait for each other.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         import asyncio
 

@@ -61,11 +61,16 @@ class AssayError(Exception):
 
 
 @contextmanager
-def within(prefix: str) -> Iterator[None]:
-    """Put `prefix` before the field of an error, as it travels up from a part to the request that holds it."""
+def within(prefix: str, *, beside: tuple[str, ...] = ()) -> Iterator[None]:
+    """Put `prefix` before the field of an error, as it travels up from a part to the request that holds it.
+
+    Fields that begin with one of `beside` aren't the part's own and stay as they are.
+    """
     try:
         yield
     except AssayError as error:
+        if error.field and error.field.startswith(beside):
+            raise
         error.field = f"{prefix}.{error.field}" if error.field else prefix
         raise
 

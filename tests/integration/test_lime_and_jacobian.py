@@ -114,6 +114,7 @@ def test_a_jacobian_cannot_step_from_nan_nor_on_integers(client, linear):
     with pytest.raises(assay.InvalidArgument) as got:
         client.explain(linear, np.full((1, 6), np.nan, np.float32), assay.Jacobian())
     assert got.value.reason == "NOT_FINITE"
+    assert got.value.violations[0][0] == "inputs[x]"
     tokens = client.upload_model(zoo.tokens(), name="tokens-jacobian")
     with pytest.raises(assay.FailedPrecondition):
         client.explain(tokens, np.ones((1, 8), np.int64), assay.Jacobian())

@@ -139,7 +139,7 @@ class InstanceDriver:
 
     async def _begin(self, subject: Subject) -> tuple[Explanation, Plan]:
         explanation = self.request.method.explain(subject)
-        with within(self.request.method_name):
+        with within(self.request.method_name, beside=("inputs[", "inputs_to_explain")):
             return explanation, await self.offload.plan(next, explanation)
 
 

@@ -52,13 +52,19 @@ def check_names(request: ExplainRequest, explained: tuple[str, ...]) -> None:
 
 def named(request: ExplainRequest, explained: tuple[str, ...]) -> ExplainRequest:
     """The request with the spec's feature names on the columns of a table's statistics. Raises InvalidRequest."""
-    table = getattr(request.method, "sampling", None)
-    if not isinstance(table, QuartileTable | GaussianTable):
+    table = _table(request)
+    if table is None:
         return request
     kind = "quartile" if isinstance(table, QuartileTable) else "gaussian"
     with within(f"{request.method_name}.sampling.{kind}"):
         table = with_names(table, explained, _feature_names(request))
     return replace(request, method=replace(request.method, sampling=table))  # type: ignore[type-var]
+
+
+def _table(request: ExplainRequest) -> QuartileTable | GaussianTable | None:
+    """The training statistics that the method draws rows by, if it does."""
+    sampling = getattr(request.method, "sampling", None)
+    return sampling if isinstance(sampling, QuartileTable | GaussianTable) else None
 
 
 def _feature_names(request: ExplainRequest) -> dict[str, tuple[str, ...]]:
@@ -101,7 +107,8 @@ def _baselines(
     segments: Segments | None,
 ) -> dict[str, Array]:
     found: dict[str, Array] = {}
-    if isinstance(request.method, Differential):
+    # Nudges and the columns of a table take no baseline's place.
+    if isinstance(request.method, Differential) or _table(request) is not None:
         return {name: np.empty((0, *x.shape), x.dtype) for name, x in chosen.items()}
     for name, x in chosen.items():
         asked = request.method.baseline.get(name)
