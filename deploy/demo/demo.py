@@ -133,6 +133,13 @@ def explain_table(client: assay.Client, model: assay.Model) -> None:
     print(f"  P(malignant) = {probability[row]:.2f}. Most of it by these columns, in log-odds:")
     for feature in np.argsort(-np.abs(values))[:5]:
         print(f"  {values[feature]:>+7.2f}  {ex.features[feature].name}")
+    lime = assay.Lime(sampling=assay.GaussianTable.fit(data["X"]))
+    fitted = client.explain(model, data["X"][row : row + 1], lime, target, keys=["case 1"])
+    slopes, errors = fitted.feature_values[0], fitted.feature_errors[0]
+    rows = fitted.usage.rows_run
+    print(f"  The same by LIME, {rows} rows drawn around it; log-odds for one standard deviation more:")
+    for feature in np.argsort(-np.abs(slopes))[:5]:
+        print(f"  {slopes[feature]:>+7.2f} ± {errors[feature]:.2f}  {fitted.features[feature].name}")
 
 
 def show_metrics(url: str) -> None:

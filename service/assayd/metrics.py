@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.process_collector import ProcessCollector
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
@@ -22,6 +22,7 @@ class Metrics:
     """
 
     def __init__(self, max_model_labels: int = 100) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each one, that nobody reads
         self.registry = r = CollectorRegistry()
         ProcessCollector(registry=r)
         self._max_model_labels = max_model_labels
