@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from pydantic_settings import CliApp
@@ -10,7 +11,7 @@ from pydantic_settings import CliApp
 from assayd.settings import Settings
 
 OTHER = {
-    "listen": "127.0.0.1:1", "metrics": "127.0.0.1:2", "store": "elsewhere", "models": "models", "provider": "cpu",
+    "listen": "127.0.0.1:1", "metrics": "127.0.0.1:2", "store": "elsewhere", "models": str(Path(__file__).parent), "provider": "cpu",
     "log_level": "debug", "max_message_bytes": "2048",
 }  # fmt: skip
 """A value that isn't the default; 7 for the rest, which are numbers."""
