@@ -151,3 +151,17 @@ def test_jobs_of_all_methods_share_batches_and_get_the_numbers_they_get_alone(cl
             allowed = 2e-2 if isinstance(method, assay.Jacobian) else 1e-4
             np.testing.assert_allclose(flat(job.result()), expected, atol=allowed * np.abs(expected).max())
     assert server.metrics()["assayd_shared_batches_total"] > before
+
+
+def test_numbers_that_say_little_come_with_a_warning(client):
+    trees = client.upload_model(zoo.forest(), name="forest")
+    x = np.random.default_rng(0).standard_normal((1, 5)).astype(np.float32)
+    flat = client.explain(trees, x, assay.Jacobian(step=1e-3))
+    assert [w.code for w in flat.warnings] == ["zero_jacobian"]
+    b = zoo.Builder(0)
+    b.op("Cos", b.op("Mul", b.linear("x", 12, 3), b.constant(50.0, np.float32)), outputs=["y"])
+    wild = b.model({"x": (zoo.FLOAT, ["N", 12])}, {"y": (zoo.FLOAT, ["N", 3])})
+    model = client.upload_model(wild, name="wild")
+    ex = client.explain(model, WIDE[:1], assay.Lime(num_samples=300, features=assay.Elements()), target=0)
+    assert "low_fit" in [w.code for w in ex.warnings]
+    assert not client.explain(model, WIDE[:1], assay.Occlusion(window=(1,)), target=0).warnings

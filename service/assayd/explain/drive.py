@@ -28,6 +28,7 @@ from assayd.types.rows import PlainRows, Plan, RowBlock
 from assayd.types.subject import Subject
 
 _X = -1
+_LOW_FIT = 0.2
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +132,7 @@ class InstanceDriver:
             alone_difference=difference,
             rows_asked=asked,
             rows_run=asked + len(lone),
-            notices=tuple(_notices(subject)),
+            notices=(*_notices(subject), *_doubts(step, differential=wanted.jacobian is not None)),
             jacobian=wanted.jacobian,
         )
         about = (self.job.request_id, request, result, subject, model, self.stack)
@@ -170,6 +171,18 @@ def _with_plain(plan: Plan, baselines: int) -> Plan:
         return blocks
 
     return Plan(head + plan.size, rows)
+
+
+def _doubts(attribution: Attribution, *, differential: bool) -> list[Notice]:
+    """What the numbers themselves say against being relied on."""
+    if attribution.r_squared is not None and (fit := float(attribution.r_squared.min())) < _LOW_FIT:
+        return [
+            Notice("LOW_FIT", f"the surrogate explains {fit:.0%} of the scores' variance: its coefficients say little")
+        ]
+    if differential and attribution.values is not None and not attribution.values.any():
+        text = "every derivative is 0: the model is flat here, or saturated, or made of steps like a tree"
+        return [Notice("ZERO_JACOBIAN", text)]
+    return []
 
 
 def _notices(subject: Subject) -> list[Notice]:
