@@ -1,4 +1,4 @@
-"""What is looked at before scores are believed: x alone against x in a batch, and that all of them are finite."""
+"""What is looked at before scores are believed: rows alone against the same in a batch, and that all are finite."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _SCALED_TOLERANCE = 1e-2
 
 
 class RowsInteract(Exception):
-    """x scores otherwise in a batch than alone: the model must run row by row. Never leaves this package.
+    """x or its baseline scores otherwise alone: the model must run row by row. Never leaves this package.
 
     rows: those that were planned in vain.
     """
 
     def __init__(self, difference: float, rows: int) -> None:
-        self.reason = f"rows interact: x alone and x in a batch differ by {difference:.2g} of max|f|"
+        self.reason = f"rows interact: x or its baseline scores otherwise alone, by {difference:.2g} of max|f|"
         self.rows = rows
         super().__init__(self.reason)
 

@@ -56,7 +56,7 @@ def test_every_output_by_its_name():
 @pytest.mark.parametrize(
     ("text", "left"),
     [
-        ("Load /home/me/work/model.onnx:12 failed", "Load failed"),
+        ("Load /home/me/models/model.onnx:12 failed", "Load failed"),
         ("[x] /onnxruntime_src/onnxruntime/core/model.cc:182 onnxruntime::Model() bad", "[x] onnxruntime::Model() bad"),
         ("fine as it is, 3/4 of it", "fine as it is, 3/4 of it"),
         ("first line\n/etc/passwd and more", "first line"),

@@ -221,7 +221,7 @@ async def test_rows_that_interact_only_for_some_inputs_are_found_and_run_again_o
         assert before.model.batching.batched
         got = await s.explain(a_request({"x": x}, target=FIRST, budget_rows=40))
     assert not got.model.batching.batched
-    assert "rows interact: x alone and x in a batch differ" in got.model.batching.reason
+    assert "rows interact: x or its baseline scores otherwise alone" in got.model.batching.reason
     (notice,) = got.notices
     assert notice.code == "ROW_BY_ROW"
     assert got.used.rows_asked == 40
