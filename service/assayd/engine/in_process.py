@@ -24,9 +24,10 @@ from assayd.graph.programs import Programs, programs_of
 from assayd.types.model import Batching, Signature
 from assayd.types.subject import Subject
 
-# On two cores the rate of convolutional nets is flat from 8 to 32 rows of 600 kB; small models want many rows.
+# On two cores and rows of 600 kB the service reaches 0.94 of the raw rate with 8 rows, 0.90 with 10, 0.82 with 16.
+# Ten callers with small jobs fill tens exactly. Small models want as many rows as there are.
 _SMALL_ROW_BYTES = 64 * 1024
-_SMALL_ROW_BATCH, _LARGE_ROW_BATCH = 32, 16
+_SMALL_ROW_BATCH, _LARGE_ROW_BATCH = 32, 10
 _SPARE_SHAPES = 8
 
 

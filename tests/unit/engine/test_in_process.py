@@ -186,7 +186,7 @@ def test_rows_refer_to_their_own_subject(backend):
 def test_the_batch_size_is_the_callers_or_goes_by_the_size_of_a_row():
     small = InProcessBackend(SessionOptions(threads=1), None)
     assert small.load("m", zoo.linear(6)).batching.max_rows == 32
-    assert small.load("n", zoo.linear(20_000)).batching.max_rows == 16
+    assert small.load("n", zoo.linear(20_000)).batching.max_rows == 10
     own = InProcessBackend(SessionOptions(threads=1), 5)
     assert own.load("m", zoo.linear(6)).batching.max_rows == 5
     assert (small.max_batch_rows, own.max_batch_rows) == (32, 5)
