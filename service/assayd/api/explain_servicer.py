@@ -54,6 +54,7 @@ class ExplainServicer(explain_service_pb2_grpc.ExplainServiceServicer):
     async def Explain(self, request: pb.ExplainRequest, context: Context) -> pb.ExplainResponse:
         """Explain all instances and answer once."""
         call = CURRENT.get()
+        vet(request)
         decoded, job = await self._decode(request, call)
         explained = await self._run(decoded, job, call, None)
         response = await asyncio.to_thread(self._answer, decoded, explained, call, request)
@@ -89,7 +90,8 @@ class ExplainServicer(explain_service_pb2_grpc.ExplainServiceServicer):
     async def Predict(self, request: pb.PredictRequest, context: Context) -> pb.PredictResponse:
         """Run the model on the inputs as they are."""
         call = CURRENT.get()
-        _take_id(request, request.request_id, call)
+        vet(request)
+        _take_id(request.request_id, call)
         call.model, call.method = request.model[:128], "predict"
         with self._scheduler.expect():
             deadline = self._deadline(call)
@@ -103,7 +105,7 @@ class ExplainServicer(explain_service_pb2_grpc.ExplainServiceServicer):
         return self._fitting(encode_predicted(predicted, version, call.request_id))
 
     async def _decode(self, request: pb.ExplainRequest, call: Call) -> tuple[ExplainRequest, Job]:
-        _take_id(request, request.request_id, call)
+        _take_id(request.request_id, call)
         call.model, call.method = request.model[:128], request.WhichOneof("method") or "-"
         with self._scheduler.expect():
             deadline = self._deadline(call)
@@ -149,9 +151,8 @@ class ExplainServicer(explain_service_pb2_grpc.ExplainServiceServicer):
         return call.deadline
 
 
-def _take_id(request: Message, request_id: str, call: Call) -> None:
-    """Vet a request, and call it what it calls itself."""
-    vet(request)
+def _take_id(request_id: str, call: Call) -> None:
+    """Call a vetted request what it calls itself. Raises InvalidRequest."""
     check_request_id(request_id)
     call.request_id = request_id or call.request_id
 

@@ -5,7 +5,7 @@ Nothing above it knows the runtime. What crosses it is compact: a subject once, 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -53,6 +53,13 @@ class Batch:
     def rows(self) -> int:
         """Rows of all chunks."""
         return sum(c.rows for c in self.chunks)
+
+    def spans(self) -> Iterator[tuple[Chunk, slice]]:
+        """Each chunk with its place among the batch's rows."""
+        start = 0
+        for chunk in self.chunks:
+            yield chunk, slice(start, start + chunk.rows)
+            start += chunk.rows
 
 
 @dataclass(frozen=True)

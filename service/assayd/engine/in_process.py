@@ -163,11 +163,9 @@ class InProcessBackend:
         except IndexError:
             shapes = {name: x.shape for name, x in first.inputs.items()}
             buffers = program.buffers(shapes, resident.most_rows)
-        views, start = buffers.views(batch.rows), 0
-        for chunk in batch.chunks:
-            stop = start + chunk.rows
-            realise_chunk(chunk, {name: view[start:stop] for name, view in views.items()})
-            start = stop
+        views = buffers.views(batch.rows)
+        for chunk, rows in batch.spans():
+            realise_chunk(chunk, {name: view[rows] for name, view in views.items()})
         return _Prepared(batch, program, buffers, spare)
 
     def run(self, prepared: Prepared) -> list[ChunkResult]:
@@ -176,12 +174,9 @@ class InProcessBackend:
             raise TypeError("a batch is run by the backend that prepared it")
         batch = prepared.batch
         outputs = prepared.program.run(prepared.buffers, batch.rows)
-        results: list[ChunkResult] = []
-        start = 0
-        for chunk in batch.chunks:
-            stop = start + chunk.rows
-            results.append(read_out(chunk.readout, {name: v[start:stop] for name, v in outputs.items()}))
-            start = stop
+        results: list[ChunkResult] = [
+            read_out(chunk.readout, {name: v[rows] for name, v in outputs.items()}) for chunk, rows in batch.spans()
+        ]
         prepared.spare.append(prepared.buffers)
         return results
 

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from contextlib import nullcontext
 
 from assayd.engine.models import InUse, LoadedModels
-from assayd.errors import AssayError, DeadlinePassed
+from assayd.errors import AssayError
 from assayd.explain.checks import RowsInteract
+from assayd.explain.deadline import before
 from assayd.explain.drive import InstanceDriver
 from assayd.explain.inputs import check_inputs, explained_inputs
 from assayd.explain.offload import Offload
@@ -55,11 +56,8 @@ class Explainer:
 
         Where an instance fails, the request fails with its error, unless it asked to skip failed ones.
         """
-        try:
-            async with asyncio.timeout_at(loop_time(request.deadline)):
-                return await self._explain(request, job, on_instance)
-        except TimeoutError:
-            raise DeadlinePassed("the deadline passed; the rows that were left are dropped") from None
+        async with before(request.deadline):
+            return await self._explain(request, job, on_instance)
 
     async def _explain(self, request: ExplainRequest, job: Job, on_instance: OnInstance | None) -> Explained:
         limit = min(request.budget_rows or self._max_request_rows, self._max_request_rows)
@@ -127,13 +125,6 @@ class Explainer:
         seconds = None if cost is None else cost * rows
         used = Used(driver.job.usage, 0, driver.tally.plan_seconds, 0.0)
         return Explained(model.loaded, [], used, _model_notices(model), rows, seconds)
-
-
-def loop_time(deadline: float | None) -> float | None:
-    """A time of the monotonic clock on the event loop's clock."""
-    if deadline is None:
-        return None
-    return asyncio.get_running_loop().time() + deadline - time.monotonic()
 
 
 def _first(failures: BaseExceptionGroup[AssayError]) -> AssayError:

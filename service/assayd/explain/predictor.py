@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from assayd.engine.backend import Whole
 from assayd.engine.models import LoadedModels
-from assayd.errors import DeadlinePassed, InvalidRequest
-from assayd.explain.explainer import loop_time
+from assayd.errors import InvalidRequest
+from assayd.explain.deadline import before
 from assayd.explain.inputs import check_inputs
 from assayd.explain.outcome import Predicted, Used
 from assayd.explain.request import PredictRequest
@@ -32,11 +30,8 @@ class Predictor:
 
     async def predict(self, request: PredictRequest, job: Job) -> Predicted:
         """Outputs for every instance. Raises AssayError."""
-        try:
-            async with asyncio.timeout_at(loop_time(request.deadline)):
-                return await self._predict(request, job)
-        except TimeoutError:
-            raise DeadlinePassed("the deadline passed; the rows that were left are dropped") from None
+        async with before(request.deadline):
+            return await self._predict(request, job)
 
     async def _predict(self, request: PredictRequest, job: Job) -> Predicted:
         async with self._models.use(request.model.tenant, request.model.digest) as model:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from assayd.engine.backend import Backend, Batch, Chunk, ChunkResult, LoadedModel, Prepared
 from assayd.errors import AssayError, DeadlinePassed, Draining, OutOfMemory, QueueFull
@@ -163,7 +163,7 @@ class DeviceScheduler:
             if work.finished.done():
                 self._drop(work)
         views = [
-            view if view.rows == work.waiting_rows else _with_rows(view, work.waiting_rows)
+            view if view.rows == work.waiting_rows else replace(view, rows=work.waiting_rows)
             for work, view in self._works.values()
         ]
         state = State(views, self._ledger.used, self._ledger.row_cost, self._expected)
@@ -293,17 +293,3 @@ class DeviceScheduler:
                 s.work.job.usage.queue_seconds += wait
                 self._metrics.queue_seconds.observe(wait)
         self._metrics.batch(rows, first.model.batching.max_rows, seconds, jobs=len(jobs), lone=lone)
-
-
-def _with_rows(view: Waiting, rows: int) -> Waiting:
-    return Waiting(
-        view.number,
-        view.caller,
-        view.job,
-        view.digest,
-        view.batch_key,
-        rows,
-        view.max_rows,
-        view.alone,
-        view.since,
-    )
