@@ -14,10 +14,12 @@ AssayError
 ├── ModelUnfit                the model can't do what was asked
 │   ├── ModelFailed           the runtime refused to compute
 │   ├── ModelNotFinite        it answered NaN for an ordinary input
-│   └── MethodRevision        another revision of the method was pinned
+│   ├── MethodRevision        another revision of the method was pinned
+│   └── NotReproducible       the same bits can't be promised
 ├── Exhausted
 │   ├── QueueFull             come back later
 │   ├── RowBudget             more rows than allowed
+│   ├── TimeBudget            more time than the request's budget
 │   ├── TooLarge              more bytes than allowed
 │   └── OutOfMemory           the device has no room for one row
 ├── DeadlinePassed
@@ -157,6 +159,12 @@ class MethodRevision(ModelUnfit):
     reason = "METHOD_REVISION"
 
 
+class NotReproducible(ModelUnfit):
+    """The same bits can't be promised for this model."""
+
+    reason = "NOT_REPRODUCIBLE"
+
+
 class Exhausted(AssayError):
     """A queue, budget or quota is full."""
 
@@ -171,6 +179,12 @@ class RowBudget(Exhausted):
     """More rows than the request's budget or the server's limit."""
 
     reason = "ROW_BUDGET"
+
+
+class TimeBudget(Exhausted):
+    """The request's budget of time ended before it had an answer."""
+
+    reason = "TIME_BUDGET"
 
 
 class TooLarge(Exhausted):

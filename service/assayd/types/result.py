@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from assayd.types.arrays import Array, Floats
+from assayd.types.arrays import Array, Floats, Ids
 from assayd.types.subject import Segments
 
 
@@ -32,14 +32,17 @@ class WindowGrid:
 
 @dataclass(frozen=True, eq=False)
 class Drawn:
-    """Rows that a method drew, in the order of drawing and with repetitions, and their scores.
+    """Perturbed copies that a method asked for, in the order of asking and with repetitions, and their scores.
 
-    samples: what the method takes as its parameter `samples` to use them again: masks [n, F] bool under "", or by input
-    [n, *input]. scores: [T, n].
+    scores: [T, n], each the mean over the baselines. samples: what the method takes as its parameter `samples` to use
+    them again: masks [n, F] bool under "", or by input [n, *input]. features, steps: [n] each, of copies that move one
+    feature by so many times its scale. With none of these, copy n has feature n at its baseline.
     """
 
-    samples: Mapping[str, Array]
     scores: Floats
+    samples: Mapping[str, Array] = field(default_factory=dict)
+    features: Ids | None = None
+    steps: Floats | None = None
 
 
 @dataclass(frozen=True, eq=False)

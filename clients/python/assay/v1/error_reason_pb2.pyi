@@ -23,6 +23,7 @@ class ErrorReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ERROR_REASON_MODEL_FAILED: _ClassVar[ErrorReason]
     ERROR_REASON_QUEUE_FULL: _ClassVar[ErrorReason]
     ERROR_REASON_ROW_BUDGET: _ClassVar[ErrorReason]
+    ERROR_REASON_TIME_BUDGET: _ClassVar[ErrorReason]
     ERROR_REASON_TOO_LARGE: _ClassVar[ErrorReason]
     ERROR_REASON_QUOTA: _ClassVar[ErrorReason]
     ERROR_REASON_OUT_OF_MEMORY: _ClassVar[ErrorReason]
@@ -54,6 +55,7 @@ ERROR_REASON_METHOD_REVISION: ErrorReason
 ERROR_REASON_MODEL_FAILED: ErrorReason
 ERROR_REASON_QUEUE_FULL: ErrorReason
 ERROR_REASON_ROW_BUDGET: ErrorReason
+ERROR_REASON_TIME_BUDGET: ErrorReason
 ERROR_REASON_TOO_LARGE: ErrorReason
 ERROR_REASON_QUOTA: ErrorReason
 ERROR_REASON_OUT_OF_MEMORY: ErrorReason

@@ -444,12 +444,25 @@ class JacobianBlock(_message.Message):
     def __init__(self, output: _Optional[str] = ..., input: _Optional[str] = ..., values: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., errors: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ...) -> None: ...
 
 class RowScores(_message.Message):
-    __slots__ = ("keep", "scores")
+    __slots__ = ("keep", "scores", "samples", "features", "steps")
+    class SamplesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: _tensor_pb2.Tensor
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ...) -> None: ...
     KEEP_FIELD_NUMBER: _ClassVar[int]
     SCORES_FIELD_NUMBER: _ClassVar[int]
+    SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    FEATURES_FIELD_NUMBER: _ClassVar[int]
+    STEPS_FIELD_NUMBER: _ClassVar[int]
     keep: _tensor_pb2.Tensor
     scores: _tensor_pb2.Tensor
-    def __init__(self, keep: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., scores: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ...) -> None: ...
+    samples: _containers.MessageMap[str, _tensor_pb2.Tensor]
+    features: _tensor_pb2.Tensor
+    steps: _tensor_pb2.Tensor
+    def __init__(self, keep: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., scores: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., samples: _Optional[_Mapping[str, _tensor_pb2.Tensor]] = ..., features: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., steps: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ...) -> None: ...
 
 class Diagnostics(_message.Message):
     __slots__ = ("alone_difference", "intercept", "r_squared", "rows_asked", "rows_run")

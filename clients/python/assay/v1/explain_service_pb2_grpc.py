@@ -83,7 +83,9 @@ class ExplainServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ExplainMany(self, request_iterator, context):
-        """Explains a data set: a stream of requests that share the first one's settings, with back-pressure.
+        """Explains a data set: a stream of parts that share the first one's settings. Positions count over all parts. The next
+        part is read when the one before the last has been answered, so that neither side ever holds more than a few; a
+        caller that reads no answers is read no further.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

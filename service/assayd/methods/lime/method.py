@@ -227,6 +227,6 @@ def _attribution(
         map_errors={} if fit.errors is None else segments.paint(fit.errors),
         intercept=fit.intercept + at_x,
         r_squared=fit.r_squared,
-        drawn=lambda: Drawn(sample.samples(), (scored + at_x)[sample.draws.order].T),
+        drawn=lambda: Drawn((scored + at_x)[sample.draws.order].T, sample.samples()),
         segments=segments if tabular else None,
     )
