@@ -65,7 +65,8 @@ class App:
         self._settings = settings
         self._metrics = Metrics(settings.max_model_labels)
         provider = available_provider(settings.provider)
-        self._backend = InProcessBackend(SessionOptions(settings.threads, provider), settings.batch_rows)
+        session_options = SessionOptions(settings.threads, provider, required=settings.provider == "cuda")
+        self._backend = InProcessBackend(session_options, settings.batch_rows)
         store = Store(settings.store)
         self._models = LoadedModels(self._backend, store, self._metrics, settings.max_loaded_bytes)
         self._scheduler = DeviceScheduler(

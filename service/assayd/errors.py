@@ -6,7 +6,6 @@ AssayError
 │   ├── InvalidModel          … the model's bytes
 │   ├── DigestMismatch        … a stated digest
 │   └── NotFinite             … x or a baseline where the model's score isn't finite
-├── NotServed                 part of the contract that this version doesn't serve
 ├── NotFound
 │   ├── ModelNotFound
 │   └── TensorNotFound
@@ -105,12 +104,6 @@ class NotFinite(InvalidRequest):
     """The score at x or at a baseline isn't finite, so there is nothing to attribute."""
 
     reason = "NOT_FINITE"
-
-
-class NotServed(AssayError):
-    """Part of the contract that this version doesn't serve yet."""
-
-    reason = "NOT_SERVED"
 
 
 class NotFound(AssayError):

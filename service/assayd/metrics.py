@@ -63,6 +63,9 @@ class Metrics:
             buckets=_SHARES,
             registry=r,
         )
+        self.padding_rows = Counter(
+            "assayd_padding_rows", "Rows that fill up the batches of reproducible requests.", registry=r
+        )
         self.alone_checks = Counter(
             "assayd_alone_checks", "Runs of one unperturbed instance by itself, to check its batches.", registry=r
         )
@@ -78,9 +81,10 @@ class Metrics:
         )
         self.upload_bytes = Counter("assayd_upload_bytes", "Bytes of models received.", registry=r)
 
-    def batch(self, rows: int, most: int, seconds: float, *, jobs: int, lone: bool) -> None:
+    def batch(self, rows: int, most: int, seconds: float, *, jobs: int, lone: bool, padded: bool) -> None:
         """Count a run of the device."""
         self.rows_run.inc(rows)
+        self.padding_rows.inc(most - rows if padded else 0)
         if lone:
             self.alone_checks.inc()
             return

@@ -55,6 +55,8 @@ def _fill(message: Message, at: Path, must: Path, values: Values, exclude: Calla
             part = _part(message, field)
             if not part.DESCRIPTOR.full_name.startswith("assay.v1."):
                 part.SetInParent()
+                if isinstance(given, Message):
+                    part.MergeFromString(given.SerializeToString())
                 continue
             _fill(part, here, must, values, exclude)
             part.SetInParent()

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
+from google.protobuf.duration_pb2 import Duration
 
 from assay.v1 import (
     explain_pb2,
@@ -26,13 +27,13 @@ from assayd.api import explain_servicer, model_servicer, server_servicer
 from assayd.api.call import CURRENT, Call
 from assayd.api.catalogue import Catalogue
 from assayd.api.codec import requests as requests_codec
-from assayd.api.codec import vet as vet_module
-from assayd.api.codec.vet import ANY_VALUE, NOT_SERVED, vet
+from assayd.api.codec.vet import vet
+from assayd.api.data_set import settings_of
 from assayd.api.explain_servicer import ExplainServicer
 from assayd.api.model_servicer import ModelServicer
 from assayd.api.server_servicer import ServerServicer
 from assayd.engine.backend import LoadedModel
-from assayd.errors import AssayError, InvalidRequest, NotServed
+from assayd.errors import AssayError, InvalidRequest
 from assayd.explain.outcome import Explained, Predicted, Used
 from assayd.metrics import Metrics
 from assayd.scheduler.work import JobUsage
@@ -52,14 +53,8 @@ SERVICES = {
 }
 RPCS = {method.name: method.input_type for service in SERVICES.values() for method in service.methods}
 
-REFUSED_RPCS = {"ExplainMany": "the whole call answers UNIMPLEMENTED"}
-
-_ON_EXHAUSTED = "of its two values PARTIAL is refused by name, and FAIL is what a server without PARTIAL does"
-EXCEPTIONS = {
-    ("Explain", "budget.on_exhausted"): _ON_EXHAUSTED,
-    ("ExplainStream", "request.budget.on_exhausted"): _ON_EXHAUSTED,
-}
-"""(RPC, path) of fields that are neither read nor refused -> why that is honest."""
+WHOLE_RPCS = {"ExplainMany": "protobuf itself merges its settings and parts into requests of Explain"}
+"""RPCs whose fields aren't read one by one -> how they come to be read."""
 
 MODEL = b"the model"
 DIGEST = "sha256:" + hashlib.sha256(MODEL).hexdigest()
@@ -71,6 +66,7 @@ VALUES = {
     "page_token": "",
     "page_size": 10,
     "budget.rows": 10,
+    "budget.time": Duration(seconds=1),
     "budget.on_exhausted": explain_pb2.ON_BUDGET_FAIL,
     "validate_only": True,
     "assay.v1.Tensor.dtype": tensor_pb2.DATA_TYPE_UINT8,
@@ -82,9 +78,7 @@ VALUES = {
 
 def exclude(path, must):
     """What can't stand beside `must`."""
-    if path[-1] == "instance_targets" or (path[-1] == "targets" and "instance_targets" in must):
-        return True
-    return path[-1] in {name.rpartition(".")[2] for name, value in NOT_SERVED.items() if value == ANY_VALUE}
+    return path[-1] == "instance_targets" or (path[-1] == "targets" and "instance_targets" in must)
 
 
 SIGNATURE = Signature(
@@ -136,6 +130,12 @@ def servicers(tmp_path, monkeypatch):
     """The real servicers and the real codec; what lies behind them answers at once."""
     for module in (explain_servicer, model_servicer, server_servicer):
         monkeypatch.setattr(module, "vet", lambda message: vet(untracked(message)))  # a vet looks at everything
+    as_sent = requests_codec.as_sent
+
+    def as_it_came(message, fetch):  # a record holds everything
+        return as_sent(explain_service_pb2.ExplainRequest.FromString(untracked(message).SerializeToString()), fetch)
+
+    monkeypatch.setattr(requests_codec, "as_sent", as_it_came)
     encode = catalogue_module.encode_model
 
     def encode_with_the_spec_as_it_came(version, loaded, spec, facts):
@@ -213,13 +213,12 @@ def concrete(rpc):
     return message_factory.GetMessageClass(RPCS[rpc])
 
 
-SERVED = [rpc for rpc in RPCS if rpc not in REFUSED_RPCS]
+SERVED = [rpc for rpc in RPCS if rpc not in WHOLE_RPCS]
 
 
 @pytest.mark.parametrize("rpc", SERVED)
 def test_every_field_is_read_or_refused_by_name(rpc, servicers):
-    known = {path for of, path in EXCEPTIONS if of == rpc}
-    assert silent(servicers, rpc, concrete(rpc)) == known
+    assert not silent(servicers, rpc, concrete(rpc))
 
 
 @pytest.mark.parametrize("rpc", SERVED)
@@ -231,24 +230,14 @@ def test_a_good_request_with_every_field_is_answered(rpc, servicers):
     asyncio.run(answer(servicers, rpc, Tracked(message, set())))
 
 
-@pytest.mark.parametrize("rpc", REFUSED_RPCS)
-def test_calls_that_are_not_served_are_refused_as_a_whole(rpc, servicers):
-    with pytest.raises(NotServed):
-        asyncio.run(answer(servicers, rpc, concrete(rpc)()))
-
-
-@pytest.mark.parametrize("field", NOT_SERVED)
-def test_what_is_not_served_is_refused_with_all_that_lies_below_it(field, servicers):
-    name = field.rpartition(".")[2]
-    kind = concrete("Explain")
-    below = [p for p in paths(kind.DESCRIPTOR) if name in p]
-    assert below
-    refused = {} if NOT_SERVED[field] == ANY_VALUE else {"budget.on_exhausted": explain_pb2.ON_BUDGET_PARTIAL}
-    for must in below:
-        message = populate(kind, must, VALUES | refused, exclude)
-        with pytest.raises(NotServed) as got:
-            asyncio.run(answer(servicers, "Explain", message))
-        assert got.value.field == ".".join(must[: must.index(name) + 1])
+@pytest.mark.parametrize("rpc", WHOLE_RPCS)
+def test_settings_and_parts_together_hold_every_field(rpc):
+    message = populate(concrete(rpc), (), VALUES, exclude)
+    settings, part = settings_of(message)
+    assert part is not None
+    assert not {f.name for f, _ in settings.ListFields()} & {f.name for f, _ in part.ListFields()}
+    settings.MergeFrom(part)
+    assert settings == message.request
 
 
 @pytest.mark.parametrize("rpc", SERVED)
@@ -263,8 +252,7 @@ def test_a_field_that_no_version_knows_is_refused(rpc, servicers):
 
 
 def found_in_explain(servicers, kind=None, blind=frozenset()):
-    known = {path for of, path in EXCEPTIONS if of == "Explain"}
-    return silent(servicers, "Explain", kind or concrete("Explain"), blind) - known
+    return silent(servicers, "Explain", kind or concrete("Explain"), blind)
 
 
 def test_a_read_that_is_missing_is_found(servicers):
@@ -275,12 +263,6 @@ def test_a_read_that_is_missing_is_found(servicers):
 def test_a_codec_that_forgets_a_field_is_found(servicers, monkeypatch):
     monkeypatch.setattr(requests_codec, "_layouts", lambda message: PerInput())
     assert found_in_explain(servicers) == {"layouts", "layouts.input", "layouts.layout"}
-
-
-def test_a_refusal_that_is_forgotten_is_found(servicers, monkeypatch):
-    gone = ("assay.v1.ExplainRequest.reproducible", "assay.v1.Budget.time")
-    monkeypatch.setattr(vet_module, "NOT_SERVED", {k: v for k, v in NOT_SERVED.items() if k not in gone})
-    assert found_in_explain(servicers) == {"reproducible", "budget.time"}
 
 
 def test_a_field_added_to_the_contract_is_found(servicers):

@@ -312,14 +312,6 @@ def test_a_baseline_where_the_model_is_not_finite(client):
     assert got.value.reason == "NOT_FINITE"
 
 
-def test_what_is_not_served_yet_says_so(client, mlp):
-    for change in (dict(return_rows=True), dict(budget=assay.Budget(time=1.0)), dict(reproducible=True)):
-        with pytest.raises(assay.Unimplemented) as got:
-            client.explain(mlp, **({"inputs": X, "method": ELEMENTS} | change))
-        assert got.value.reason == "NOT_SERVED"
-        assert got.value.violations
-
-
 def test_a_pinned_revision_is_honoured_or_refused(client, mlp):
     assert client.explain(mlp, X, ELEMENTS, method_revision=1).feature_values.shape == (2, 8)
     with pytest.raises(assay.FailedPrecondition) as got:

@@ -39,7 +39,9 @@ def test_it_holds_what_is_needed_to_run_it_again(client):
     assert said["method"]["parameters"]["baseline"][""]["tensor"]["digest"] == client.put_tensor(METHOD.baseline)
     assert said["results"]["feature_values"] == client.put_tensor(ex.feature_values[1][None])
     assert said["scores"] == [float(ex.scores[1])]
-    assert said["rows"] == {"asked": 10, "run": 12}
+    assert said["rows"] == {"asked": 10, "scored": 10, "run": 12}
+    assert said["completion"] == "full"
+    assert said["engine"]["reproducible"] is False
     assert said["engine"]["provider"] == "CPUExecutionProvider"
     assert said["engine"]["batching"]["batched"] is True
     assert {"numpy", "onnx", "python"} <= set(said["versions"])

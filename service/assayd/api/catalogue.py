@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from functools import partial
+from typing import TypeAlias
 
 from assay.v1 import model_service_pb2 as pb
 from assayd.api.codec.models import check_spec, decode_spec, encode_model
@@ -18,6 +19,9 @@ from assayd.store.store import Store
 from assayd.types.arrays import Array
 from assayd.types.model import ModelSpec, ModelVersion
 
+Resolved: TypeAlias = tuple[ModelVersion, pb.ModelSpec, ModelSpec]
+"""A version, with its spec as it came and decoded."""
+
 
 class Catalogue:
     """Store and loaded models together. max_model_bytes: largest upload."""
@@ -28,11 +32,11 @@ class Catalogue:
         self._metrics = metrics
         self._max_model_bytes = max_model_bytes
 
-    async def resolve(self, tenant: str, ref: str) -> tuple[ModelVersion, pb.ModelSpec, ModelSpec]:
+    async def resolve(self, tenant: str, ref: str) -> Resolved:
         """The version a reference means, with its spec. Raises ModelNotFound, InvalidRequest, DataLoss."""
         return await asyncio.to_thread(self._resolve, tenant, ref)
 
-    def _resolve(self, tenant: str, ref: str) -> tuple[ModelVersion, pb.ModelSpec, ModelSpec]:
+    def _resolve(self, tenant: str, ref: str) -> Resolved:
         version = self.store.resolve(tenant, parse_ref(ref))
         spec = pb.ModelSpec()
         if version.spec_digest:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any, TypeVar
@@ -12,14 +13,16 @@ from google.protobuf.message import Message
 
 from assay.v1 import explain_service_pb2 as pb
 from assay.v1 import explain_service_pb2_grpc
+from assay.v1.explain_pb2 import InstanceResult
 from assayd.api.call import CURRENT, Call
-from assayd.api.catalogue import Catalogue
+from assayd.api.catalogue import Catalogue, Resolved
 from assayd.api.codec.requests import check_request_id, decode_caller, decode_explain, decode_predict
-from assayd.api.codec.responses import encode_explained, encode_instance, encode_predicted
+from assayd.api.codec.responses import encode_explained, encode_instance, encode_predicted, encode_summary
 from assayd.api.codec.vet import vet
+from assayd.api.data_set import DataSet, Result, settings_of
 from assayd.api.status import to_status
 from assayd.api.streaming import events
-from assayd.errors import AssayError, InvalidRequest, NotServed, TooLarge
+from assayd.errors import AssayError, InvalidRequest, TooLarge
 from assayd.explain.explainer import Explainer, OnInstance
 from assayd.explain.outcome import Explained
 from assayd.explain.predictor import Predictor
@@ -83,9 +86,34 @@ class ExplainServicer(explain_service_pb2_grpc.ExplainServiceServicer):
     async def ExplainMany(
         self, request_iterator: AsyncIterator[pb.ExplainManyRequest], context: Context
     ) -> AsyncIterator[pb.ExplainManyResponse]:
-        """Part of the contract, not served yet."""
-        raise NotServed("ExplainMany is part of the contract, and this server doesn't serve it yet")
-        yield pb.ExplainManyResponse()  # makes it the generator that a streaming handler is
+        """Explain a stream of parts, sending each instance as it finishes."""
+        call = CURRENT.get()
+        opening = await anext(request_iterator, None)
+        if opening is None:
+            raise InvalidRequest("no message came: the first one holds the settings", field="request")
+        settings, first = settings_of(opening)
+        _take_id(settings.request_id, call)
+        call.model, call.method = settings.model[:128], settings.WhichOneof("method") or "-"
+        deadline = self._deadline(call)
+        # Once for all parts: a bare name may get a newer version meanwhile.
+        found = await self._catalogue.resolve(call.tenant, settings.model)
+        job = Job(call.request_id, decode_caller(call.tenant, settings.priority), deadline)
+
+        async def decode(whole: pb.ExplainRequest) -> ExplainRequest:
+            decoded = await self._decoded(whole, call, job, found, time.monotonic())
+            call.instances += decoded.instances
+            return decoded
+
+        def encode(decoded: ExplainRequest, result: Result) -> InstanceResult:
+            return encode_instance(result, _shapes(decoded), _wants_maps(settings), to_status)
+
+        data_set = DataSet(
+            request_iterator, job, decode, lambda request, each: self._run(request, job, call, each), encode
+        )
+        async for event in data_set.events(settings, first):
+            yield pb.ExplainManyResponse(event=event)
+        summary = encode_summary(data_set.explained, job.usage, found[0], call.request_id)
+        yield pb.ExplainManyResponse(event=pb.ExplainStreamResponse(summary=summary))
 
     async def Predict(self, request: pb.PredictRequest, context: Context) -> pb.PredictResponse:
         """Run the model on the inputs as they are."""
@@ -107,19 +135,24 @@ class ExplainServicer(explain_service_pb2_grpc.ExplainServiceServicer):
     async def _decode(self, request: pb.ExplainRequest, call: Call) -> tuple[ExplainRequest, Job]:
         _take_id(request.request_id, call)
         call.model, call.method = request.model[:128], request.WhichOneof("method") or "-"
+        job = Job(call.request_id, decode_caller(call.tenant, request.priority), self._deadline(call))
         with self._scheduler.expect():
-            deadline = self._deadline(call)
-            version, _, spec = await self._catalogue.resolve(call.tenant, request.model)
-            caller = decode_caller(call.tenant, request.priority)
-            fetch = partial(self._catalogue.fetch, call.tenant)
-            decoded = await asyncio.to_thread(decode_explain, request, caller, version, spec, deadline, fetch)
+            found = await self._catalogue.resolve(call.tenant, request.model)
+            decoded = await self._decoded(request, call, job, found, call.arrived)
         call.instances = decoded.instances
-        return decoded, Job(call.request_id, caller, deadline)
+        return decoded, job
+
+    async def _decoded(
+        self, request: pb.ExplainRequest, call: Call, job: Job, found: Resolved, arrived: float
+    ) -> ExplainRequest:
+        version, _, spec = found
+        fetch = partial(self._catalogue.fetch, call.tenant)
+        return await asyncio.to_thread(decode_explain, request, job.caller, version, spec, arrived, job.deadline, fetch)
 
     async def _run(self, decoded: ExplainRequest, job: Job, call: Call, on_instance: OnInstance | None) -> Explained:
         try:
             explained = await self._explainer.explain(decoded, job, on_instance)
-            call.rows_asked = explained.used.rows_asked
+            call.rows_asked += explained.used.rows_asked
             return explained
         finally:
             call.rows_run, call.batches = job.usage.rows_run, job.usage.batches

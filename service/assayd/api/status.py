@@ -20,7 +20,6 @@ _MAX_METADATA_BYTES = 1000
 
 _CODES: Mapping[type[errors.AssayError], grpc.StatusCode] = {
     errors.InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
-    errors.NotServed: grpc.StatusCode.UNIMPLEMENTED,
     errors.NotFound: grpc.StatusCode.NOT_FOUND,
     errors.VersionTaken: grpc.StatusCode.ALREADY_EXISTS,
     errors.ModelUnfit: grpc.StatusCode.FAILED_PRECONDITION,

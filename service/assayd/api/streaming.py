@@ -14,7 +14,7 @@ from assayd.explain.outcome import Explained, InstanceExplained, InstanceFailed
 from assayd.scheduler.work import Job
 
 CHUNK_BYTES = 1024 * 1024
-_PROGRESS_SECONDS = 0.1
+PROGRESS_SECONDS = 0.1
 
 
 async def events(
@@ -31,37 +31,39 @@ async def events(
     done = 0
     task = asyncio.ensure_future(run(finished.put_nowait))
     try:
-        yield _progress(job, done, instances)
+        yield progress(job, done, instances)
         while not (task.done() and finished.empty()):
             getter = asyncio.ensure_future(finished.get())
-            await asyncio.wait((task, getter), timeout=_PROGRESS_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((task, getter), timeout=PROGRESS_SECONDS, return_when=asyncio.FIRST_COMPLETED)
             if getter.done():
                 done += 1
                 for event in chunked(await asyncio.to_thread(encode, getter.result())):
                     yield event
             else:
                 getter.cancel()
-                yield _progress(job, done, instances)
+                yield progress(job, done, instances)
         yield await task
     finally:
         task.cancel()
 
 
-def _progress(job: Job, done: int, instances: int) -> pb.ExplainStreamResponse:
-    progress = pb.Progress(
+def progress(job: Job, done: int, instances: int) -> pb.ExplainStreamResponse:
+    """How far a job is."""
+    said = pb.Progress(
         rows_done=job.usage.rows_run,
         rows_planned=job.usage.rows_planned,
         instances_done=done,
         instances=instances,
     )
-    return pb.ExplainStreamResponse(progress=progress)
+    return pb.ExplainStreamResponse(progress=said)
 
 
 def chunked(result: explain_pb2.InstanceResult) -> Iterator[pb.ExplainStreamResponse]:
     """An instance, its large tensors ahead of it in parts and by digest inside it."""
-    named = (result.feature_values, result.feature_errors, result.rows.keep, result.rows.scores)
+    rows = result.rows
+    named = (result.feature_values, result.feature_errors, rows.keep, rows.scores, rows.features, rows.steps)
     blocks = [tensor for block in result.jacobian for tensor in (block.values, block.errors)]
-    for tensor in (*named, *blocks, *result.maps.values(), *result.map_errors.values()):
+    for tensor in (*named, *blocks, *rows.samples.values(), *result.maps.values(), *result.map_errors.values()):
         if len(tensor.data) > CHUNK_BYTES:
             yield from _parts(tensor)
     yield pb.ExplainStreamResponse(instance=result)

@@ -42,12 +42,14 @@ class Batch:
     """Rows that go through one model together; their subjects' inputs have the same shapes.
 
     batched: whether the model could take several rows when they were planned. A model that was demoted since runs them
-    as planned; each job then finds by its x that they must be run again.
+    as planned; each job then finds by its x that they must be run again. padded: it is filled up to the model's most
+    rows.
     """
 
     digest: str
     batched: bool
     chunks: tuple[Chunk, ...]
+    padded: bool = False
 
     @property
     def rows(self) -> int:
@@ -100,6 +102,13 @@ class Backend(Protocol):
 
     def demote(self, digest: str, data: bytes, reason: str) -> LoadedModel:
         """Run a model row by row from now on. data: its file again, which a backend needn't keep."""
+
+    def steady(self, digest: str, data: bytes) -> LoadedModel:
+        """The model as it must be run for the same bits in any company: in padded batches, or else row by row.
+
+        Decided by the model and this device alone, never by what callers sent before. data: its file again. Raises
+        NotReproducible where its answers to the same rows differ.
+        """
 
     def unload(self, digest: str) -> None:
         """Forget a model and free its memory."""

@@ -19,7 +19,8 @@ from assayd.engine.program import Buffers, Program
 from assayd.engine.proof import Proof, Verdict, prove
 from assayd.engine.readout import read_out
 from assayd.engine.realise import realise_chunk
-from assayd.errors import ModelUnfit
+from assayd.engine.steady import unsteady
+from assayd.errors import ModelUnfit, NotReproducible
 from assayd.graph.programs import Programs, programs_of
 from assayd.types.model import Batching, Signature
 from assayd.types.subject import Subject
@@ -37,7 +38,9 @@ class _Resident:
 
     one_by_one: the signature as one row shows it.
     one: runs it row by row, as the file has it; None while only the opened program is needed. several: runs it in
-    batches; None until proven, kept after a demotion for the rows that were planned before.
+    batches; None until proven, kept after a demotion for the rows that were planned before. random: operators by which
+    it draws. blind: its batches were proven by blind probes, whatever callers sent later. steady: how it is run for the
+    same bits, once that is decided.
     """
 
     loaded: LoadedModel
@@ -45,15 +48,19 @@ class _Resident:
     most_rows: int
     one: Program | None
     opened: Session | None
+    random: tuple[str, ...]
     several: Program | None = None
+    blind: bool = False
+    steady: LoadedModel | None = None
     spare: dict[Hashable, list[Buffers]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
 class _Prepared:
-    """`spare` is where the buffers go when they have been read."""
+    """rows: of the buffers that are run. spare: where the buffers go when they have been read."""
 
     batch: Batch
+    rows: int
     program: Program
     buffers: Buffers
     spare: list[Buffers]
@@ -97,8 +104,10 @@ class InProcessBackend:
         signature = observed(as_filed, blind_probes(programs.signature))
         loaded = LoadedModel(digest, signature, Batching(False, programs.reason, 1), plain.provider, len(data), 0.0)
         one = Program(plain, signature, batched=False)
-        resident = _Resident(loaded, signature, self._batch_rows or _default_rows(signature), one, opened)
+        most_rows = self._batch_rows or _default_rows(signature)
+        resident = _Resident(loaded, signature, most_rows, one, opened, programs.random)
         self._settle(resident, blind_probes(signature))
+        resident.blind = resident.loaded.batching.batched
         resident.loaded = replace(resident.loaded, load_seconds=time.monotonic() - begun)
         with self._lock:
             self._residents[digest] = resident
@@ -117,7 +126,9 @@ class InProcessBackend:
         open_question = proof.verdict is Verdict.INCONCLUSIVE
         if proof.verdict is Verdict.PROVEN:
             signature, batching = proof.signature, Batching(True, "", resident.most_rows)
-            resident.several, resident.one = Program(resident.opened, signature, batched=True), None
+            resident.several = Program(resident.opened, signature, batched=True)
+            if resident.steady is None:  # else reproducible requests run row by row, whatever is proven now
+                resident.one = None
         else:
             signature, batching = resident.one_by_one, Batching(False, proof.reason, 1)
         if not open_question:
@@ -134,14 +145,40 @@ class InProcessBackend:
     def demote(self, digest: str, data: bytes, reason: str) -> LoadedModel:
         """Run the model row by row from now on, as the file has it."""
         resident = self._residents[digest]
-        signature = resident.one_by_one
+        self._keep_one(resident, data)
+        resident.loaded, resident.steady = _row_by_row(resident, reason), None
+        return resident.loaded
+
+    def steady(self, digest: str, data: bytes) -> LoadedModel:
+        """The model as it must be run for the same bits in any company. Raises NotReproducible."""
+        resident = self._residents[digest]
+        if resident.random:
+            drawing = ", ".join(resident.random)
+            raise NotReproducible(f"the model draws random numbers ({drawing})", field="reproducible")
+        if resident.steady is not None:
+            return resident.steady
+        probes = list(blind_probes(resident.one_by_one))
+        reason = "whether rows may share a batch was found from an instance, not from the model alone"
+        if resident.loaded.batching.batched and resident.blind and resident.several is not None:
+            reason = unsteady(resident.several, resident.most_rows, probes)
+            if not reason:
+                resident.steady = resident.loaded
+                return resident.steady
+        elif not resident.loaded.batching.batched and not resident.loaded.open_question:
+            reason = resident.loaded.batching.reason
+        one = self._keep_one(resident, data)
+        wobbles = unsteady(one, 1, probes)
+        if wobbles:
+            raise NotReproducible(f"the model's bits aren't reproducible: {wobbles}", field="reproducible")
+        resident.steady = _row_by_row(resident, reason)
+        return resident.steady
+
+    def _keep_one(self, resident: _Resident, data: bytes) -> Program:
+        """The program that runs row by row, made again where it was dropped. data: the model's file."""
         if resident.one is None:
             programs = programs_of(data)
-            resident.one = Program(self._session(programs.plain, programs), signature, batched=False)
-        resident.loaded = replace(
-            resident.loaded, signature=signature, batching=Batching(False, reason, 1), open_question=False
-        )
-        return resident.loaded
+            resident.one = Program(self._session(programs.plain, programs), resident.one_by_one, batched=False)
+        return resident.one
 
     def unload(self, digest: str) -> None:
         """Forget the model; batches already prepared still run."""
@@ -163,17 +200,20 @@ class InProcessBackend:
         except IndexError:
             shapes = {name: x.shape for name, x in first.inputs.items()}
             buffers = program.buffers(shapes, resident.most_rows)
-        views = buffers.views(batch.rows)
+        run = resident.most_rows if batch.padded and batch.batched else batch.rows
+        views = buffers.views(run)
         for chunk, rows in batch.spans():
             realise_chunk(chunk, {name: view[rows] for name, view in views.items()})
-        return _Prepared(batch, program, buffers, spare)
+        for view in views.values():
+            view[batch.rows :] = view[:1]
+        return _Prepared(batch, run, program, buffers, spare)
 
     def run(self, prepared: Prepared) -> list[ChunkResult]:
         """Run and read the scores out; the buffers are then free again."""
         if not isinstance(prepared, _Prepared):
             raise TypeError("a batch is run by the backend that prepared it")
         batch = prepared.batch
-        outputs = prepared.program.run(prepared.buffers, batch.rows)
+        outputs = prepared.program.run(prepared.buffers, prepared.rows)
         results: list[ChunkResult] = [
             read_out(chunk.readout, {name: v[rows] for name, v in outputs.items()}) for chunk, rows in batch.spans()
         ]
@@ -187,6 +227,11 @@ class InProcessBackend:
         """Forget all models."""
         with self._lock:
             self._residents.clear()
+
+
+def _row_by_row(resident: _Resident, reason: str) -> LoadedModel:
+    batching = Batching(False, reason, 1)
+    return replace(resident.loaded, signature=resident.one_by_one, batching=batching, open_question=False)
 
 
 def _default_rows(signature: Signature) -> int:

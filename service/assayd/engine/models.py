@@ -21,10 +21,14 @@ Ts = TypeVarTuple("Ts")
 
 @dataclass(eq=False)
 class InUse:
-    """A loaded model while somebody uses it; `loaded` follows what later proofs decide."""
+    """A loaded model while somebody uses it; `loaded` follows what later proofs decide.
+
+    steady: how it is run for the same bits in any company, once somebody asked.
+    """
 
     loaded: LoadedModel
     users: int = 0
+    steady: LoadedModel | None = None
 
 
 class LoadedModels:
@@ -73,7 +77,17 @@ class LoadedModels:
                 digest = model.loaded.digest
                 data = await self._off_loop(self._store.model_bytes, tenant, digest)
                 model.loaded = await self._off_loop(self._backend.demote, digest, data, reason)
+                model.steady = None
                 self._show()
+
+    async def steady(self, tenant: str, model: InUse) -> LoadedModel:
+        """The model as it must be run for the same bits in any company. Raises NotReproducible."""
+        async with self._deciding:
+            if model.steady is None:
+                digest = model.loaded.digest
+                data = await self._off_loop(self._store.model_bytes, tenant, digest)
+                model.steady = await self._off_loop(self._backend.steady, digest, data)
+            return model.steady
 
     def providers(self) -> list[str]:
         """Execution providers that loaded models really got."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,16 +16,19 @@ from assayd.types.arrays import Array
 
 VERSION: str = ort.__version__
 
+log = logging.getLogger(__name__)
+
 _FOLDED_CONSTANT_BYTES = str(64 * 1024 * 1024)
 _PATH = re.compile(r"(?:/[\w.+-]+){2,}(?::\d+)?\s*")
 
 
 @dataclass(frozen=True)
 class SessionOptions:
-    """threads: 0 lets onnxruntime choose. provider: "cpu" or "cuda"."""
+    """threads: 0 lets onnxruntime choose. provider: "cpu" or "cuda". required: better no session than on another."""
 
     threads: int = 0
     provider: str = "cpu"
+    required: bool = False
 
 
 class Session:
@@ -33,7 +37,7 @@ class Session:
     def __init__(self, program: bytes, options: SessionOptions, *, free_shapes: bool) -> None:
         """Load. free_shapes: instances come in many shapes.
 
-        Raises InvalidModel where onnxruntime refuses the model, ModelFailed where the provider isn't to be had.
+        Raises InvalidModel where onnxruntime refuses the model, ModelFailed where a required provider isn't to be had.
         """
         settings = ort.SessionOptions()
         settings.intra_op_num_threads = options.threads
@@ -57,7 +61,10 @@ class Session:
         self._session.disable_fallback()
         self.provider: str = self._session.get_providers()[0]
         if options.provider == "cuda" and self.provider != "CUDAExecutionProvider":
-            raise ModelFailed(f"CUDA was asked for, and onnxruntime gave {self.provider}: see deploy/README.md, 'CUDA'")
+            told = f"CUDA was asked for, and onnxruntime gave {self.provider}: see deploy/README.md, 'CUDA'"
+            if options.required:
+                raise ModelFailed(told)
+            log.warning(told)
         self.outputs: list[str] = [output.name for output in self._session.get_outputs()]
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:

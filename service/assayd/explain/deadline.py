@@ -1,21 +1,31 @@
-"""A caller's deadline around work on the event loop."""
+"""Ends of time around work on the event loop: a caller's deadline, a request's budget."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from assayd.errors import DeadlinePassed
+from assayd.errors import AssayError, DeadlinePassed, TimeBudget
+
+
+def too_late() -> AssayError:
+    """The deadline passed."""
+    return DeadlinePassed("the deadline passed; the rows that were left are dropped")
+
+
+def over_budget() -> AssayError:
+    """The budget's time ended."""
+    return TimeBudget("the budget's time ended before there was an answer", field="budget.time")
 
 
 @asynccontextmanager
-async def before(deadline: float | None) -> AsyncIterator[None]:
-    """End what stands inside when the deadline passes. deadline: on the monotonic clock. Raises DeadlinePassed."""
-    at = None if deadline is None else asyncio.get_running_loop().time() + deadline - time.monotonic()
+async def before(end: float | None, late: Callable[[], AssayError] = too_late) -> AsyncIterator[None]:
+    """End what stands inside when its time is over. end: on the monotonic clock. Raises what `late` makes."""
+    at = None if end is None else asyncio.get_running_loop().time() + end - time.monotonic()
     try:
         async with asyncio.timeout_at(at):
             yield
     except TimeoutError:
-        raise DeadlinePassed("the deadline passed; the rows that were left are dropped") from None
+        raise late() from None

@@ -6,16 +6,18 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AsyncExitStack, nullcontext
 
 from assayd.engine.models import InUse, LoadedModels
-from assayd.errors import AssayError
+from assayd.errors import AssayError, RowBudget, TimeBudget
 from assayd.explain.checks import RowsInteract
-from assayd.explain.deadline import before
-from assayd.explain.drive import InstanceDriver
+from assayd.explain.deadline import before, over_budget
+from assayd.explain.failures import earliest
 from assayd.explain.inputs import check_inputs, explained_inputs
+from assayd.explain.instance import InstanceRun
 from assayd.explain.offload import Offload
 from assayd.explain.outcome import Explained, InstanceExplained, InstanceFailed, Notice, Used
+from assayd.explain.prepare import Preparation
 from assayd.explain.record import Stack
 from assayd.explain.request import ExplainRequest
 from assayd.explain.subject import check_names, named
@@ -23,8 +25,12 @@ from assayd.explain.tally import Tally
 from assayd.metrics import Metrics
 from assayd.scheduler.device import DeviceScheduler
 from assayd.scheduler.work import Job
+from assayd.types.statistics import table_of
+from assayd.types.subject import Subject
 
 log = logging.getLogger(__name__)
+
+_OVER_BUDGET = (RowBudget, TimeBudget)
 
 OnInstance = Callable[[InstanceExplained | InstanceFailed], None]
 
@@ -54,28 +60,34 @@ class Explainer:
     async def explain(self, request: ExplainRequest, job: Job, on_instance: OnInstance | None = None) -> Explained:
         """Explain every instance; on_instance sees each as it finishes. Raises AssayError.
 
-        Where an instance fails, the request fails with its error, unless it asked to skip failed ones.
+        Where an instance fails, the request fails with its error, unless it asked to skip failed ones. One that the
+        budget leaves without an answer is skipped where partial answers are taken, unless it is so with all.
         """
-        async with before(request.deadline):
+        async with (
+            before(request.deadline),
+            before(None if request.budget.partial else request.budget.until, over_budget),
+        ):
             return await self._explain(request, job, on_instance)
 
     async def _explain(self, request: ExplainRequest, job: Job, on_instance: OnInstance | None) -> Explained:
-        limit = min(request.budget_rows or self._max_request_rows, self._max_request_rows)
+        limit = min(request.budget.rows or self._max_request_rows, self._max_request_rows)
         tally = Tally(limit, self._metrics, request.model.name, request.method_name)
-        async with self._models.use(request.model.tenant, request.model.digest) as model:
+        async with AsyncExitStack() as held:
+            async with before(request.budget.until, over_budget):
+                model = await held.enter_async_context(self._models.use(request.model.tenant, request.model.digest))
             signature = model.loaded.signature
             check_inputs(request.inputs, signature)
-            explained = explained_inputs(request.inputs_to_explain, signature)
+            explained = explained_inputs(request.inputs_to_explain, signature, table_of(request.method))
             check_names(request, explained)
             request = named(request, explained)
-            driver = InstanceDriver(request, explained, job, self._scheduler, self._offload, tally, self._stack)
+            shared = Preparation(request, explained, job, self._scheduler, self._offload, tally, self._stack)
             if request.validate_only:
-                return await self._estimate(request, driver, model)
+                return await self._estimate(request, shared, model)
             places = asyncio.Semaphore(self._instances_in_flight)
 
             async def one(position: int) -> InstanceExplained | InstanceFailed:
                 async with places:
-                    done = await self._instance(driver, model, position)
+                    done = await self._instance(shared, model, position)
                 if on_instance is not None:
                     on_instance(done)
                 return done
@@ -84,64 +96,72 @@ class Explainer:
                 async with asyncio.TaskGroup() as group:
                     tasks = [group.create_task(one(position)) for position in range(request.instances)]
             except* AssayError as failures:
-                raise _first(failures) from None
+                raise earliest(failures) from None
             results = [task.result() for task in tasks]
+            unpaid = [r.error for r in results if isinstance(r, InstanceFailed) and isinstance(r.error, _OVER_BUDGET)]
+            if request.budget.partial and not request.skip_failed and len(unpaid) == len(results):
+                raise unpaid[0]
+            partial = bool(unpaid) or any(isinstance(r, InstanceExplained) and r.partial for r in results)
             used = Used(job.usage, tally.rows_asked, tally.plan_seconds, tally.reduce_seconds)
-            return Explained(model.loaded, results, used, _model_notices(model))
+            return Explained(model.loaded, results, used, self._model_notices(model, request), partial)
 
-    async def _instance(
-        self, driver: InstanceDriver, model: InUse, position: int
-    ) -> InstanceExplained | InstanceFailed:
-        request = driver.request
+    async def _instance(self, shared: Preparation, model: InUse, position: int) -> InstanceExplained | InstanceFailed:
+        request = shared.request
         try:
             begun = time.monotonic()
-            with self._scheduler.expect() if driver.plans_fast else nullcontext():
-                subject = await driver.plan(position)
-            driver.tally.spent(time.monotonic() - begun)
-            if model.loaded.open_question:
-                await self._models.prove(model, subject)
+            with self._scheduler.expect() if shared.plans_fast else nullcontext():
+                async with before(request.budget.until, over_budget):
+                    subject = await shared.plan(position)
+            shared.tally.spent(time.monotonic() - begun)
             try:
-                return await driver.run(subject, model.loaded, position)
+                return await self._run(shared, subject, model, position)
             except RowsInteract as found:
                 log.warning("model demoted", extra={"model": model.loaded.digest, "why": found.reason})
                 await self._models.demote(request.model.tenant, model, found.reason)
-                driver.tally.again(found.rows)
-                return await driver.run(subject, model.loaded, position)
+                shared.tally.again(found.rows)
+                return await self._run(shared, subject, model, position)
         except AssayError as error:
-            if not request.skip_failed:
+            over = request.budget.partial and isinstance(error, _OVER_BUDGET)
+            if not (request.skip_failed or over):
                 if request.instances > 1:
                     error.metadata["instance"] = str(position)
                 raise
             return InstanceFailed(request.keys[position] if request.keys else "", position, error)
 
-    async def _estimate(self, request: ExplainRequest, driver: InstanceDriver, model: InUse) -> Explained:
+    async def _run(self, shared: Preparation, subject: Subject, model: InUse, position: int) -> InstanceExplained:
+        """Run an instance with the model as it is now, and as this request is to be run with it."""
+        loaded = model.loaded
+        if shared.request.reproducible:
+            loaded = await self._models.steady(shared.request.model.tenant, model)
+        elif loaded.open_question:
+            await self._models.prove(model, subject)
+            loaded = model.loaded
+        return await InstanceRun(shared, subject, loaded, position).explain()
+
+    async def _estimate(self, request: ExplainRequest, shared: Preparation, model: InUse) -> Explained:
         rows, cost = 0, None
         for position in range(request.instances):
-            subject = await driver.plan(position)
-            driver.check_targets(subject, model.loaded, position)
-            rows += await driver.rows_of(subject)
+            subject = await shared.plan(position)
+            shared.check_targets(subject, model.loaded, position)
+            rows += await shared.rows_of(subject)
             cost = self._scheduler.row_seconds(model.loaded, subject)
-        driver.tally.check(rows)
+        shared.tally.check(rows)
         seconds = None if cost is None else cost * rows
-        used = Used(driver.job.usage, 0, driver.tally.plan_seconds, 0.0)
-        return Explained(model.loaded, [], used, _model_notices(model), rows, seconds)
+        used = Used(shared.job.usage, 0, shared.tally.plan_seconds, 0.0)
+        return Explained(
+            model.loaded,
+            [],
+            used,
+            self._model_notices(model, request),
+            estimated_rows=rows,
+            estimated_seconds=seconds,
+        )
 
-
-def _first(failures: BaseExceptionGroup[AssayError]) -> AssayError:
-    """The failure of the earliest instance, so that the same request fails the same way."""
-    flat: list[AssayError] = []
-    queue: list[BaseException] = [failures]
-    while queue:
-        item = queue.pop()
-        if isinstance(item, BaseExceptionGroup):
-            queue.extend(item.exceptions)
-        elif isinstance(item, AssayError):
-            flat.append(item)
-    return min(flat, key=lambda e: int(e.metadata.get("instance", "0")))
-
-
-def _model_notices(model: InUse) -> tuple[Notice, ...]:
-    batching = model.loaded.batching
-    if batching.batched:
-        return ()
-    return (Notice("ROW_BY_ROW", f"the model runs row by row: {batching.reason}"),)
+    def _model_notices(self, model: InUse, request: ExplainRequest) -> tuple[Notice, ...]:
+        notices = []
+        run = model.steady if request.reproducible and model.steady is not None else model.loaded
+        if not run.batching.batched:
+            notices.append(Notice("ROW_BY_ROW", f"the model runs row by row: {run.batching.reason}"))
+        if self._stack.device == "cuda" and run.provider != "CUDAExecutionProvider":
+            notices.append(Notice("CPU_FALLBACK", f"this server computes on CUDA, and the model got {run.provider}"))
+        return tuple(notices)

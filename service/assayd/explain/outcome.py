@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,7 @@ from assayd.errors import AssayError
 from assayd.explain.targets import ResolvedTarget
 from assayd.scheduler.work import JobUsage
 from assayd.types.arrays import Array, Floats
-from assayd.types.result import Attribution
+from assayd.types.result import Attribution, Drawn
 from assayd.types.subject import Segments
 
 
@@ -34,13 +35,26 @@ class JacobianAxes:
     outputs: tuple[tuple[str, tuple[int, ...]], ...]
     inputs: tuple[tuple[str, tuple[int, ...]], ...]
 
+    def blocks(self, values: Floats) -> Iterator[tuple[str, str, Floats]]:
+        """[T, F] cut into (output, input, [*output, *input]), or (output, "", [*output, F]) over features."""
+        row = 0
+        for output, shape in self.outputs:
+            rows = slice(row, row + math.prod(shape))
+            row, column = rows.stop, 0
+            for name, extents in self.inputs or (("", (values.shape[1],)),):
+                columns = slice(column, column + math.prod(extents))
+                column = columns.stop
+                yield output, name, values[rows, columns].reshape(*shape, *extents)
+
 
 @dataclass(frozen=True, eq=False)
 class InstanceExplained:
     """One instance's explanation.
 
     x_scores: [T]. baseline_scores: [K, T]. dtype: that of the numbers on the wire. alone_difference: largest
-    |f(x alone) - f(x in a batch)| as a share of max|f|, None where rows ran one by one. record: canonical JSON.
+    |f(x alone) - f(x in a batch)| as a share of max|f|, None where rows ran one by one. rows_asked: by the method and
+    for x and the baselines; rows_scored: those of them that were; rows_run: these, and x and a baseline alone. partial:
+    the budget ended first. drawn: the perturbed copies, where they were wanted. record: canonical JSON.
     """
 
     key: str
@@ -53,9 +67,12 @@ class InstanceExplained:
     dtype: np.dtype[np.generic]
     alone_difference: float | None
     rows_asked: int
+    rows_scored: int
     rows_run: int
     notices: tuple[Notice, ...] = ()
     jacobian: JacobianAxes | None = None
+    partial: bool = False
+    drawn: Drawn | None = None
     record: bytes = b""
 
 
@@ -80,12 +97,13 @@ class Used:
 
 @dataclass(frozen=True, eq=False)
 class Explained:
-    """All of a request. results: in request order."""
+    """All of a request. results: in request order. partial: its budget ended before all of it was computed."""
 
     model: LoadedModel
     results: Sequence[InstanceExplained | InstanceFailed]
     used: Used
     notices: tuple[Notice, ...]
+    partial: bool = False
     estimated_rows: int | None = None
     estimated_seconds: float | None = None
 

@@ -43,7 +43,7 @@ class Predictor:
                     raise InvalidRequest(
                         f"the model has no output {name[:80]!r}; its outputs are {names}", field=f"outputs[{n}]"
                     )
-            subject = Subject({name: x[0] for name, x in request.inputs.items()}, {})
+            subject = Subject({name: x[0, ...] for name, x in request.inputs.items()}, {})
             if model.loaded.open_question:
                 await self._models.prove(model, subject)
             plan = Plan(

@@ -15,10 +15,10 @@ import numpy as np
 import rfc8785
 
 from assayd.engine.backend import LoadedModel
-from assayd.explain.outcome import InstanceExplained
+from assayd.explain.outcome import InstanceExplained, JacobianAxes
 from assayd.explain.request import ExplainRequest
 from assayd.store.tensors import tensor_digest
-from assayd.types.arrays import Array
+from assayd.types.arrays import Array, Floats
 from assayd.types.request import PerInput
 from assayd.types.subject import Subject
 
@@ -63,6 +63,7 @@ def record_of(
                 "revision": request.method.revision,
                 "parameters": described(request.method),
             },
+            "request": dict(request.as_sent.of(result.position)),
             "layouts": described(request.layouts),
             "seed": str(request.seed),
             "generator": "Philox4x64-10",
@@ -74,12 +75,14 @@ def record_of(
             "scores": result.x_scores.astype(result.dtype).astype(float).tolist(),
             "baseline_scores": result.baseline_scores.astype(result.dtype).astype(float).tolist(),
             "results": _results(result),
-            "rows": {"asked": result.rows_asked, "run": result.rows_run},
+            "completion": "partial" if result.partial else "full",
+            "rows": {"asked": result.rows_asked, "scored": result.rows_scored, "run": result.rows_run},
             "engine": {
                 "device": stack.device,
                 "provider": model.provider,
                 "threads": stack.threads,
                 "batching": described(model.batching),
+                "reproducible": request.reproducible,
             },
             "versions": dict(stack.versions),
         }
@@ -115,8 +118,27 @@ def _digests(tensors: Mapping[str, Array]) -> dict[str, str]:
 def _results(result: InstanceExplained) -> dict[str, Any]:
     """Digests of the tensors as they are sent."""
     a, dtype = result.attribution, result.dtype
-    single = {"feature_values": a.values, "feature_errors": a.errors, "row_scores": a.row_scores}
+    if result.jacobian is not None:
+        return {
+            "jacobian": _block_digests(result.jacobian, a.values, dtype),
+            "jacobian_errors": _block_digests(result.jacobian, a.errors, dtype),
+        }
+    single = {
+        "feature_values": a.values,
+        "feature_errors": a.errors,
+        "row_scores": a.row_scores,
+        "intercept": a.intercept,
+        "r_squared": a.r_squared,
+    }
     found: dict[str, Any] = {name: tensor_digest(v.astype(dtype)) for name, v in single.items() if v is not None}
     for name, maps in (("maps", a.maps), ("map_errors", a.map_errors)):
         found[name] = {of: tensor_digest(v.astype(dtype)) for of, v in maps.items()}
+    return found
+
+
+def _block_digests(axes: JacobianAxes, values: Floats | None, dtype: np.dtype[np.generic]) -> dict[str, dict[str, str]]:
+    """By output and input."""
+    found: dict[str, dict[str, str]] = {}
+    for output, name, part in axes.blocks(values) if values is not None else ():
+        found.setdefault(output, {})[name] = tensor_digest(part.astype(dtype))
     return found

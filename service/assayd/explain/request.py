@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from assayd.scheduler.work import Caller
 from assayd.types.arrays import Array
@@ -12,12 +13,39 @@ from assayd.types.model import ModelSpec, ModelVersion
 from assayd.types.request import PerInput, TargetSpec
 
 
+@dataclass(frozen=True)
+class Budget:
+    """Most a request may spend. rows: over all instances, None for the server's limit. until: on the monotonic clock.
+
+    partial: where it ends, what is there is the answer.
+    """
+
+    rows: int | None = None
+    until: float | None = None
+    partial: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class AsSent:
+    """The request as it came, in protobuf's JSON: without instances, tensors by digest.
+
+    settings: the same for all instances. targets: for each instance, where they have their own.
+    """
+
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    targets: Sequence[Sequence[Mapping[str, Any]]] = ()
+
+    def of(self, position: int) -> Mapping[str, Any]:
+        """The same for one instance alone."""
+        return {**self.settings, "targets": self.targets[position]} if self.targets else self.settings
+
+
 @dataclass(frozen=True, eq=False)
 class ExplainRequest:
     """What `Explainer.explain` does.
 
     inputs: by input name [B, *input]. targets: for each instance, as many for every one. keys: for each instance, ""
-    where it has none. deadline: on the monotonic clock. budget_rows: most rows over all instances.
+    where it has none. deadline: on the monotonic clock.
     """
 
     caller: Caller
@@ -32,9 +60,12 @@ class ExplainRequest:
     keys: Sequence[str] = ()
     seed: int = 0
     deadline: float | None = None
-    budget_rows: int | None = None
+    budget: Budget = Budget()
     skip_failed: bool = False
     validate_only: bool = False
+    reproducible: bool = False
+    return_rows: bool = False
+    as_sent: AsSent = field(default_factory=AsSent)
 
     @property
     def instances(self) -> int:

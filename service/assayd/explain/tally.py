@@ -10,7 +10,7 @@ class Tally:
     """Counts of one request. limit: most rows it may ask for."""
 
     def __init__(self, limit: int, metrics: Metrics, model: str, method: str) -> None:
-        self._limit = limit
+        self.limit = limit
         self._metrics = metrics
         self._rows = metrics.rows_asked.labels(metrics.model_label(model), method)
         self.rows_asked = 0
@@ -29,12 +29,12 @@ class Tally:
 
     def check(self, rows: int) -> None:
         """Raises RowBudget if that many rows are too many."""
-        if rows > self._limit:
+        if rows > self.limit:
             raise RowBudget(
-                f"{rows} rows are needed and {self._limit} allowed: larger windows or strides, fewer features or fewer "
+                f"{rows} rows are needed and {self.limit} allowed: larger windows or strides, fewer features or fewer "
                 "instances need less",
                 field="budget.rows",
-                metadata={"rows": str(rows), "limit": str(self._limit)},
+                metadata={"rows": str(rows), "limit": str(self.limit)},
             )
 
     def spent(self, seconds: float) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from onnx import ModelProto, inliner
 
 from assayd.graph.admit import MAX_DEPTH, admit
+from assayd.graph.chance import random_operators
 from assayd.graph.functions import inlined_size
 from assayd.graph.open_batch import Batch, find_batch, open_batch
 from assayd.graph.signature import signature_of
@@ -31,6 +32,7 @@ class Programs:
     plain: bytes
     opened: bytes | None
     reason: str
+    random: tuple[str, ...] = ()
 
 
 def programs_of(data: bytes) -> Programs:
@@ -44,7 +46,8 @@ def programs_of(data: bytes) -> Programs:
     if obstacle and not batch.reason and batch.extent is not None:
         batch = replace(batch, walked=None, reason=obstacle)
     signature = signature_of(model.graph, batch, labels)
-    return Programs(signature, plain, _opened(model, batch, plain), batch.reason)
+    random = random_operators(model)
+    return Programs(signature, plain, _opened(model, batch, plain), batch.reason, random)
 
 
 def _inlined(model: ModelProto) -> tuple[ModelProto, str]:

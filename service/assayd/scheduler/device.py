@@ -68,10 +68,16 @@ class DeviceScheduler:
             raise AssertionError("a plan has at least one row")
         self._admit(work)
 
-    async def wait(self, work: Work) -> None:
-        """Wait until all rows of `work` are scored. Raises DeadlinePassed, Draining, ModelFailed, OutOfMemory."""
+    async def wait(self, work: Work, until: float | None = None) -> None:
+        """Wait until all rows of `work` are scored, or it is `until` (monotonic); what still waits then is dropped.
+
+        Raises DeadlinePassed, Draining, ModelFailed, OutOfMemory.
+        """
         try:
-            await work.finished
+            if until is not None:
+                await asyncio.wait([work.finished], timeout=max(0.0, until - time.monotonic()))
+            if until is None or work.finished.done():
+                await work.finished
         finally:
             self._drop(work)
 
@@ -235,7 +241,7 @@ class DeviceScheduler:
             Chunk(s.work.subject, s.work.plan.rows(s.start, s.start + s.rows), s.work.readout, s.rows) for s in slices
         )
         model = slices[0].work.model
-        return self._backend.prepare(Batch(model.digest, model.batching.batched, chunks))
+        return self._backend.prepare(Batch(model.digest, model.batching.batched, chunks, slices[0].work.padded))
 
     async def _run(self, slices: list[_Slice], ready: Prepared) -> None:
         """Run a batch and deliver. A batch that fails is run again in parts, so that only the guilty part fails."""
@@ -292,4 +298,5 @@ class DeviceScheduler:
                 wait = begun - s.work.submitted
                 s.work.job.usage.queue_seconds += wait
                 self._metrics.queue_seconds.observe(wait)
-        self._metrics.batch(rows, first.model.batching.max_rows, seconds, jobs=len(jobs), lone=lone)
+        most = first.model.batching.max_rows
+        self._metrics.batch(rows, most, seconds, jobs=len(jobs), lone=lone, padded=first.padded)

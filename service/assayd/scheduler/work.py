@@ -20,9 +20,9 @@ WEIGHTS: Mapping[str, float] = {"low": 1.0, "normal": 2.0, "high": 4.0}
 """Share of the device by priority."""
 
 
-def batch_key(model: LoadedModel, subject: Subject) -> Hashable:
+def batch_key(model: LoadedModel, subject: Subject, *, padded: bool = False) -> Hashable:
     """Rows for which this is the same may share a batch."""
-    return (model.digest, model.batching.batched, shape_key(subject))
+    return (model.digest, model.batching.batched, padded, shape_key(subject))
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,9 @@ class Job:
 class Work:
     """One plan of one job, on its way through the device. Only the event loop touches it.
 
-    alone: its rows go one by one and share no batch.
+    scored_rows: so many of its first rows are scored.
+    alone: its rows go one by one and share no batch. padded: its batches all have one size, filled up where they have
+    fewer rows.
     """
 
     job: Job
@@ -68,17 +70,19 @@ class Work:
     plan: Plan
     readout: Readout
     alone: bool = False
+    padded: bool = False
     number: int = field(default_factory=lambda: next(_numbers))
     submitted: float = 0.0
     computing: float = 0.0
     granted_rows: int = 0
-    done_rows: int = 0
+    scored_rows: int = 0
+    _late: dict[int, int] = field(default_factory=dict)
     _scores: Floats | None = None
     _parts: list[tuple[int, Mapping[str, Array]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.batch_key = batch_key(self.model, self.subject)
+        self.batch_key = batch_key(self.model, self.subject, padded=self.padded)
 
     @property
     def waiting_rows(self) -> int:
@@ -95,8 +99,11 @@ class Work:
             self._scores[start : start + rows] = result
         else:
             self._parts.append((start, result))
-        self.done_rows += rows
-        if self.done_rows == self.plan.size and not self.finished.done():
+        # Parts of a batch that failed as a whole may come out of order.
+        self._late[start] = start + rows
+        while self.scored_rows in self._late:
+            self.scored_rows = self._late.pop(self.scored_rows)
+        if self.scored_rows == self.plan.size and not self.finished.done():
             self.finished.set_result(None)
 
     def fail(self, error: Exception) -> None:
@@ -110,10 +117,10 @@ class Work:
             self.finished.exception()  # seen, so that asyncio doesn't complain of an error nobody fetched
 
     def scores(self) -> Floats:
-        """float64 [plan.size, T], once finished."""
+        """float64 [scored_rows, T], of the plan's first rows: all of them, once finished."""
         if self._scores is None:
             raise AssertionError("the scores of a plan were read before they came")
-        return self._scores
+        return self._scores[: self.scored_rows]
 
     def outputs(self) -> dict[str, Array]:
         """By output name [plan.size, *output], once finished, where whole outputs were wanted."""

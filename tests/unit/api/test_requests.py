@@ -14,6 +14,7 @@ from assayd.api.codec.requests import (
 )
 from assayd.api.codec.tensors import encode_tensor
 from assayd.errors import InvalidRequest, InvalidTensor
+from assayd.explain.request import Budget
 from assayd.scheduler.work import Caller
 from assayd.types.model import ModelSpec, ModelVersion
 from assayd.types.request import AtIndex, AtLabel, AtRank, TargetSpec, Weighted
@@ -25,7 +26,7 @@ def decoded(*, instances=2, **kind):
     request = ExplainRequest(**({"model": "m", "occlusion": {}} | kind))
     if instances:
         request.inputs["x"].CopyFrom(encode_tensor(np.zeros((instances, 3), np.float32)))
-    return decode_explain(request, Caller("t"), VERSION, ModelSpec(), 12.0, None)
+    return decode_explain(request, Caller("t"), VERSION, ModelSpec(), 2.0, 12.0, None)
 
 
 def field_of(kind=InvalidRequest, **request):
@@ -39,16 +40,19 @@ def test_what_is_not_set_has_its_default():
     assert got.targets == [got.targets[0]] * 2
     (target,) = got.targets[0]
     assert (target.output, target.element, target.scale) == (None, None, "raw")
-    assert (got.keys, got.inputs_to_explain, got.budget_rows, got.seed, got.deadline) == ((), (), None, 0, 12.0)
+    assert (got.keys, got.inputs_to_explain, got.budget, got.seed, got.deadline) == ((), (), Budget(), 0, 12.0)
+    assert (got.reproducible, got.return_rows) == (False, False)
     assert (got.skip_failed, got.validate_only, got.layouts.values, got.instances) == (False, False, {}, 2)
 
 
 def test_what_is_set_arrives():
     got = decoded(
-        keys=["a", ""], inputs_to_explain=["x"], budget={"rows": 9}, seed=5, validate_only=True,
+        keys=["a", ""], inputs_to_explain=["x"], seed=5, validate_only=True, reproducible=True, return_rows=True,
+        budget={"rows": 9, "time": {"seconds": 1, "nanos": 500_000_000}},
         on_instance_error="ON_INSTANCE_ERROR_SKIP", layouts=[{"input": "x", "layout": "LAYOUT_NF"}],
     )  # fmt: skip
-    assert (got.keys, got.inputs_to_explain, got.budget_rows, got.seed) == (("a", ""), ("x",), 9, 5)
+    assert (got.keys, got.inputs_to_explain, got.budget, got.seed) == (("a", ""), ("x",), Budget(9, 3.5), 5)
+    assert (got.reproducible, got.return_rows) == (True, True)
     assert (got.skip_failed, got.validate_only, got.layouts.values) == (True, True, {"x": "NF"})
 
 

@@ -34,7 +34,7 @@ def explained(attribution=None, **kind):
     given = {
         "key": "k", "position": 4, "targets": (TARGET,), "attribution": attribution or Attribution(), "segments": None,
         "x_scores": np.array([1.5]), "baseline_scores": np.array([[0.25], [0.5]]), "dtype": np.dtype(np.float32),
-        "alone_difference": None, "rows_asked": 5, "rows_run": 6,
+        "alone_difference": None, "rows_asked": 5, "rows_scored": 5, "rows_run": 6,
     }  # fmt: skip
     return InstanceExplained(**(given | kind))
 
@@ -126,7 +126,7 @@ def test_usage_and_notices_of_a_request():
 
 @pytest.mark.parametrize("seconds", [None, 1.5])
 def test_an_estimate_stands_in_place_of_a_completion(seconds):
-    got = encode_explained(Explained(None, [], USED, (), 40, seconds), VERSION, "r")
+    got = encode_explained(Explained(None, [], USED, (), estimated_rows=40, estimated_seconds=seconds), VERSION, "r")
     assert got.estimate.rows == 40
     assert got.estimate.HasField("device_seconds") is (seconds is not None)
     assert got.completion == explain_pb2.COMPLETION_UNSPECIFIED

@@ -4,10 +4,10 @@ import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
 from assay.v1 import explain_pb2, tensor_pb2
-from assay.v1.explain_service_pb2 import ExplainRequest, ExplainStreamRequest
+from assay.v1.explain_service_pb2 import ExplainRequest
 from assay.v1.model_service_pb2 import UploadModelRequest
-from assayd.api.codec.vet import ANY_VALUE, NOT_SERVED, vet
-from assayd.errors import InvalidRequest, NotServed
+from assayd.api.codec.vet import vet
+from assayd.errors import InvalidRequest
 
 UNKNOWN = b"\xfa\x7f\x01x"  # field 2047, one byte
 
@@ -30,30 +30,6 @@ def test_what_is_known_and_served_passes():
     request.budget.on_exhausted = explain_pb2.ON_BUDGET_FAIL
     vet(request)
     vet(FileDescriptorSet())
-
-
-@pytest.mark.parametrize(
-    ("change", "field"),
-    [
-        (lambda r: setattr(r, "reproducible", True), "reproducible"),
-        (lambda r: setattr(r, "return_rows", True), "return_rows"),
-        (lambda r: r.budget.time.SetInParent(), "budget.time"),
-        (lambda r: setattr(r.budget, "on_exhausted", explain_pb2.ON_BUDGET_PARTIAL), "budget.on_exhausted"),
-    ],
-)
-def test_what_is_not_served_says_so_even_where_it_is_empty(change, field):
-    request = ExplainRequest()
-    change(request)
-    assert field_of(NotServed, request) == field
-    assert field_of(NotServed, ExplainStreamRequest(request=request)) == f"request.{field}"
-
-
-def test_each_entry_names_a_field_and_a_value_that_there_are():
-    for name, value in NOT_SERVED.items():
-        message, _, field = name.rpartition(".")
-        descriptor = {m.DESCRIPTOR.full_name: m for m in (ExplainRequest, explain_pb2.Budget)}[message].DESCRIPTOR
-        known = descriptor.fields_by_name[field]
-        assert value == ANY_VALUE or value in known.enum_type.values_by_name
 
 
 @pytest.mark.parametrize(

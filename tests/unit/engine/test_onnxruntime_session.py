@@ -107,10 +107,13 @@ def test_the_provider_is_the_one_the_session_got(given):
     assert load(b"").provider == "SomeExecutionProvider"
 
 
-def test_cuda_that_silently_became_cpu_is_refused(given):
+def test_cuda_that_silently_became_cpu_is_refused_where_it_is_required_and_else_told(given, caplog):
     given(providers=["CPUExecutionProvider"])
     with pytest.raises(ModelFailed, match="CUDA was asked for, and onnxruntime gave CPUExecutionProvider"):
-        load(b"", SessionOptions(provider="cuda"))
+        load(b"", SessionOptions(provider="cuda", required=True))
+    assert not caplog.messages
+    assert load(b"", SessionOptions(provider="cuda")).provider == "CPUExecutionProvider"
+    assert "CUDA was asked for, and onnxruntime gave CPUExecutionProvider" in caplog.text
 
 
 @pytest.mark.parametrize(

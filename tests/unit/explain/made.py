@@ -40,7 +40,7 @@ class OneModel:
 
 
 @asynccontextmanager
-async def service(data, *, backend=None, max_request_rows=10_000, instances_in_flight=4, gather_ms=1):
+async def service(data, *, backend=None, max_request_rows=10_000, instances_in_flight=4, gather_ms=1, device="cpu"):
     """Everything behind the servicers, for one model; `explain(request)` and `predict(request)` run."""
     metrics = Metrics()
     backend = backend or InProcessBackend(SessionOptions(threads=1), 8)
@@ -53,7 +53,7 @@ async def service(data, *, backend=None, max_request_rows=10_000, instances_in_f
         scheduler,
         offload,
         metrics,
-        Stack({}, "cpu", 1),
+        Stack({}, device, 1),
         max_request_rows=max_request_rows,
         instances_in_flight=instances_in_flight,
     )

@@ -18,11 +18,12 @@ from assayd.errors import (
     ModelFailed,
     ModelNotFinite,
     NotFinite,
+    NotReproducible,
     RowBudget,
 )
-from assayd.explain.explainer import _first
+from assayd.explain.failures import earliest
 from assayd.explain.outcome import InstanceExplained, InstanceFailed
-from assayd.explain.request import PredictRequest
+from assayd.explain.request import Budget, PredictRequest
 from assayd.methods import METHODS
 from assayd.scheduler.work import Caller
 from assayd.types.model import InputFacts, ModelSpec, ModelVersion
@@ -142,7 +143,7 @@ def test_of_several_failures_the_first_instance_counts():
         return ModelFailed("no", metadata={"instance": str(instance)})
 
     nested = ExceptionGroup("", [failed(12), ExceptionGroup("", [failed(9), failed(2)]), failed(10)])
-    assert _first(nested).metadata["instance"] == "2"
+    assert earliest(nested).metadata["instance"] == "2"
 
 
 async def test_a_bug_in_one_instance_is_no_error_of_the_domain(monkeypatch):
@@ -150,7 +151,7 @@ async def test_a_bug_in_one_instance_is_no_error_of_the_domain(monkeypatch):
         raise KeyError("mine")
 
     async with service(zoo.linear()) as s:
-        monkeypatch.setattr("assayd.explain.drive.build_subject", broken)
+        monkeypatch.setattr("assayd.explain.prepare.build_subject", broken)
         with pytest.raises(BaseExceptionGroup) as got:
             await s.explain(a_request({"x": X}))
     assert not isinstance(got.value, AssayError)
@@ -197,9 +198,9 @@ async def test_a_request_that_is_cancelled_stops_after_the_rows_under_way():
 async def test_a_budget_counts_the_rows_of_all_instances_with_x_and_baselines():
     need = 5 * (6 + 2)
     async with service(zoo.linear()) as s:
-        await s.explain(a_request({"x": X}, target=FIRST, budget_rows=need))
+        await s.explain(a_request({"x": X}, target=FIRST, budget=Budget(rows=need)))
         with pytest.raises(RowBudget) as got:
-            await s.explain(a_request({"x": X}, target=FIRST, budget_rows=need - 1))
+            await s.explain(a_request({"x": X}, target=FIRST, budget=Budget(rows=need - 1)))
         assert got.value.field == "budget.rows"
         assert (got.value.metadata["rows"], got.value.metadata["limit"]) == ("40", "39")
         assert (
@@ -210,16 +211,16 @@ async def test_a_budget_counts_the_rows_of_all_instances_with_x_and_baselines():
 async def test_the_servers_limit_stands_above_any_budget():
     async with service(zoo.linear(), max_request_rows=20) as s:
         with pytest.raises(RowBudget) as got:
-            await s.explain(a_request({"x": X}, target=FIRST, budget_rows=10**9))
+            await s.explain(a_request({"x": X}, target=FIRST, budget=Budget(rows=10**9)))
     assert got.value.metadata["limit"] == "20"
 
 
 async def test_rows_that_interact_only_for_some_inputs_are_found_and_run_again_one_by_one():
     data, x = sly(), np.full((5, 6), 9000.0, np.float32) + X
     async with service(data) as s:
-        before = await s.explain(a_request({"x": X}, target=FIRST, budget_rows=40))
+        before = await s.explain(a_request({"x": X}, target=FIRST, budget=Budget(rows=40)))
         assert before.model.batching.batched
-        got = await s.explain(a_request({"x": x}, target=FIRST, budget_rows=40))
+        got = await s.explain(a_request({"x": x}, target=FIRST, budget=Budget(rows=40)))
     assert not got.model.batching.batched
     assert "rows interact: x or its baseline scores otherwise alone" in got.model.batching.reason
     (notice,) = got.notices
@@ -259,12 +260,12 @@ async def test_several_plans_of_one_method_are_run_one_after_the_other_and_all_c
             return Attribution(row_scores=np.concatenate([first.rows, second.rows]).T)
 
     async with service(zoo.linear()) as s:
-        asked = a_request({"x": X[:1]}, method=("twice", Twice()), target=FIRST, budget_rows=2 + 3 + 4)
+        asked = a_request({"x": X[:1]}, method=("twice", Twice()), target=FIRST, budget=Budget(rows=2 + 3 + 4))
         got = await s.explain(asked)
         assert got.used.rows_asked == 9
         np.testing.assert_allclose(got.results[0].attribution.row_scores, np.full((1, 7), got.results[0].x_scores))
         with pytest.raises(RowBudget):
-            await s.explain(a_request({"x": X[:1]}, method=("twice", Twice()), target=FIRST, budget_rows=8))
+            await s.explain(a_request({"x": X[:1]}, method=("twice", Twice()), target=FIRST, budget=Budget(rows=8)))
 
 
 async def test_validating_runs_nothing_and_counts_rows():
@@ -276,7 +277,7 @@ async def test_validating_runs_nothing_and_counts_rows():
         got = await s.explain(a_request({"x": X}, target=FIRST, validate_only=True))
         assert got.estimated_seconds > 0
         with pytest.raises(RowBudget):
-            await s.explain(a_request({"x": X}, target=FIRST, validate_only=True, budget_rows=39))
+            await s.explain(a_request({"x": X}, target=FIRST, validate_only=True, budget=Budget(rows=39)))
 
 
 REFUSED = {
@@ -337,3 +338,35 @@ async def test_a_prediction_is_the_models_own_answer():
     assert list(only.outputs) == ["total"]
     assert refused.value.field == "outputs[1]"
     assert got.used.rows_asked == 5
+
+
+class Wobbling(InProcessBackend):
+    """The last row of each chunk comes out a bit away."""
+
+    def run(self, prepared):
+        results = super().run(prepared)
+        for scores in results:
+            if isinstance(scores, np.ndarray):
+                scores[-1] = np.nextafter(scores[-1].astype(np.float32), np.inf)
+        return results
+
+
+async def test_x_is_scored_twice_where_its_bits_must_be_the_same():
+    data = zoo.linear()
+    async with service(data, backend=Wobbling(SessionOptions(threads=1), 8)) as s:
+        await s.explain(a_request({"x": X}, target=FIRST))
+        with pytest.raises(NotReproducible, match="at another place"):
+            await s.explain(a_request({"x": X}, target=FIRST, reproducible=True))
+    async with service(data) as s:
+        got = await s.explain(a_request({"x": X[:1]}, target=FIRST, reproducible=True))
+        assert got.used.rows_asked == 6 + 2 + 1
+        assert s.metrics.registry.get_sample_value("assayd_padding_rows_total") == 2 * 8 - 9
+        np.testing.assert_allclose(got.results[0].attribution.values[0], ablated(data, X[0]), atol=1e-5)
+
+
+async def test_a_model_that_got_the_cpu_where_the_server_has_cuda_is_noticed():
+    async with service(zoo.linear(), device="cuda") as s:
+        got = await s.explain(a_request({"x": X}, target=FIRST))
+    (notice,) = got.notices
+    assert notice.code == "CPU_FALLBACK"
+    assert "CPUExecutionProvider" in notice.message

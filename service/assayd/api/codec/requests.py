@@ -6,12 +6,13 @@ from collections.abc import Mapping
 
 from assay.v1 import explain_pb2, explain_service_pb2, model_service_pb2
 from assay.v1.tensor_pb2 import Tensor
+from assayd.api.codec.as_sent import as_sent
 from assayd.api.codec.enums import word
 from assayd.api.codec.methods import decode_method
 from assayd.api.codec.parts import per_input
 from assayd.api.codec.tensors import Fetch, decode_tensor
 from assayd.errors import InvalidRequest
-from assayd.explain.request import ExplainRequest, PredictRequest
+from assayd.explain.request import Budget, ExplainRequest, PredictRequest
 from assayd.scheduler.work import Caller
 from assayd.types.arrays import Array
 from assayd.types.method import Differential
@@ -21,6 +22,7 @@ from assayd.types.request import AtIndex, AtLabel, AtRank, PerInput, TargetSpec,
 MAX_TARGETS = 1024
 _MAX_KEY_BYTES = 256
 _MAX_REQUEST_ID = 128
+_MAX_BUDGET_S = 86400.0
 
 
 def decode_caller(tenant: str, priority: int) -> Caller:
@@ -39,10 +41,14 @@ def decode_explain(
     caller: Caller,
     version: ModelVersion,
     spec: ModelSpec,
+    arrived: float,
     deadline: float | None,
     fetch: Fetch,
 ) -> ExplainRequest:
-    """A vetted request. Raises InvalidRequest, InvalidTensor, TensorNotFound, MethodRevision with the field."""
+    """A vetted request. arrived: on the monotonic clock, from which its budget of time counts.
+
+    Raises InvalidRequest, InvalidTensor, TensorNotFound, MethodRevision with the field.
+    """
     inputs = _inputs(message.inputs, fetch)
     instances = len(next(iter(inputs.values())))
     name, method = decode_method(message, fetch)
@@ -53,8 +59,6 @@ def decode_explain(
     for n, key in enumerate(message.keys):
         if len(key.encode()) > _MAX_KEY_BYTES:
             raise InvalidRequest(f"a key has at most {_MAX_KEY_BYTES} bytes", field=f"keys[{n}]")
-    if message.budget.HasField("rows") and message.budget.rows < 1:
-        raise InvalidRequest("a budget has at least one row", field="budget.rows")
     return ExplainRequest(
         caller=caller,
         model=version,
@@ -68,9 +72,29 @@ def decode_explain(
         keys=tuple(message.keys),
         seed=message.seed,
         deadline=deadline,
-        budget_rows=message.budget.rows if message.budget.HasField("rows") else None,
+        budget=_budget(message, arrived),
         skip_failed=message.on_instance_error == explain_pb2.ON_INSTANCE_ERROR_SKIP,
         validate_only=message.validate_only,
+        reproducible=message.reproducible,
+        return_rows=message.return_rows,
+        as_sent=as_sent(message, fetch),
+    )
+
+
+def _budget(message: explain_service_pb2.ExplainRequest, arrived: float) -> Budget:
+    asked = message.budget
+    if asked.HasField("rows") and asked.rows < 1:
+        raise InvalidRequest("a budget has at least one row", field="budget.rows")
+    seconds = asked.time.seconds + asked.time.nanos / 1e9
+    if asked.HasField("time") and not 0 < seconds <= _MAX_BUDGET_S:
+        raise InvalidRequest(f"a budget of time is above 0 and at most {_MAX_BUDGET_S:g} s", field="budget.time")
+    partial = asked.on_exhausted == explain_pb2.ON_BUDGET_PARTIAL
+    if asked.HasField("time") and partial and message.reproducible:
+        raise InvalidRequest(
+            "how far an answer comes in a given time isn't reproducible: give a budget of rows", field="budget.time"
+        )
+    return Budget(
+        asked.rows if asked.HasField("rows") else None, arrived + seconds if asked.HasField("time") else None, partial
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from google.rpc import status_pb2
@@ -22,10 +22,11 @@ from assayd.explain.outcome import (
     Used,
 )
 from assayd.explain.targets import ResolvedTarget
+from assayd.scheduler.work import JobUsage
 from assayd.store.blobs import digest_of
 from assayd.types.arrays import Array
 from assayd.types.model import ModelVersion
-from assayd.types.result import Attribution
+from assayd.types.result import Attribution, Drawn
 from assayd.types.subject import Segments
 
 ToStatus = Callable[[Exception], status_pb2.Status]
@@ -53,7 +54,7 @@ def encode_instance(
     message.diagnostics.rows_asked = result.rows_asked
     message.diagnostics.rows_run = result.rows_run
     message.warnings.extend(_warning(n) for n in result.notices)
-    message.completion = explain_pb2.COMPLETION_FULL
+    message.completion = _completion(partial=result.partial)
     message.record.json = result.record
     message.record.digest = digest_of(result.record)
     return message
@@ -61,6 +62,8 @@ def encode_instance(
 
 def _write_attribution(message: explain_pb2.InstanceResult, result: InstanceExplained, element_maps: bool) -> None:
     a, dtype = result.attribution, result.dtype
+    if result.drawn is not None:
+        _write_drawn(message.rows, result.drawn, dtype)
     if result.jacobian is not None:
         message.jacobian.extend(_jacobian(result.jacobian, a, dtype))
         return
@@ -85,23 +88,23 @@ def _write_attribution(message: explain_pb2.InstanceResult, result: InstanceExpl
 
 
 def _jacobian(axes: JacobianAxes, a: Attribution, dtype: np.dtype[np.generic]) -> list[explain_pb2.JacobianBlock]:
-    """[T, F] cut into a block for each output and input, or for each output over features."""
-    if a.values is None:
-        raise TypeError("a Jacobian has values")
-    blocks, row = [], 0
-    for output, shape in axes.outputs:
-        rows = slice(row, row + math.prod(shape))
-        row, column = rows.stop, 0
-        for name, extents in axes.inputs or (("", (a.values.shape[1],)),):
-            columns = slice(column, column + math.prod(extents))
-            column = columns.stop
-            block = explain_pb2.JacobianBlock(output=output, input=name)
-            for tensor, values in ((block.values, a.values), (block.errors, a.errors)):
-                if values is not None:
-                    part = values[rows, columns].reshape(*shape, *extents)
-                    tensor.CopyFrom(encode_tensor(part.astype(dtype)))
-            blocks.append(block)
-    return blocks
+    """A block for each output and input, or for each output over features."""
+    blocks: dict[tuple[str, str], explain_pb2.JacobianBlock] = {}
+    for which, values in (("values", a.values), ("errors", a.errors)):
+        for output, name, part in axes.blocks(values) if values is not None else ():
+            block = blocks.setdefault((output, name), explain_pb2.JacobianBlock(output=output, input=name))
+            getattr(block, which).CopyFrom(encode_tensor(part.astype(dtype)))
+    return list(blocks.values())
+
+
+def _write_drawn(rows: explain_pb2.RowScores, drawn: Drawn, dtype: np.dtype[np.generic]) -> None:
+    rows.scores.CopyFrom(encode_tensor(drawn.scores.astype(dtype)))
+    for name, samples in drawn.samples.items():
+        (rows.samples[name] if name else rows.keep).CopyFrom(encode_tensor(samples))
+    if drawn.features is not None:
+        rows.features.CopyFrom(encode_tensor(drawn.features))
+    if drawn.steps is not None:
+        rows.steps.CopyFrom(encode_tensor(drawn.steps))
 
 
 def encode_explained(
@@ -117,7 +120,27 @@ def encode_explained(
         if explained.estimated_seconds is not None:
             message.estimate.device_seconds = explained.estimated_seconds
     else:
-        message.completion = explain_pb2.COMPLETION_FULL
+        message.completion = _completion(partial=explained.partial)
+    return message
+
+
+def encode_summary(
+    parts: Sequence[Explained], usage: JobUsage, version: ModelVersion, request_id: str
+) -> explain_service_pb2.ExplainResponse:
+    """An answer to several parts of one job, without their results."""
+    used = Used(
+        usage,
+        sum(p.used.rows_asked for p in parts),
+        sum(p.used.plan_seconds for p in parts),
+        sum(p.used.reduce_seconds for p in parts),
+    )
+    message = explain_service_pb2.ExplainResponse(
+        request_id=request_id,
+        model=encode_version(version),
+        usage=_usage(used),
+        completion=_completion(partial=any(p.partial for p in parts)),
+    )
+    message.warnings.extend(_warning(n) for n in dict.fromkeys(n for p in parts for n in p.notices))
     return message
 
 
@@ -173,6 +196,10 @@ def _usage(used: Used) -> explain_pb2.Usage:
         compute_seconds=used.usage.compute_seconds,
         reduce_seconds=used.reduce_seconds,
     )
+
+
+def _completion(*, partial: bool) -> explain_pb2.Completion:
+    return explain_pb2.COMPLETION_PARTIAL if partial else explain_pb2.COMPLETION_FULL
 
 
 def _warning(notice: Notice) -> explain_pb2.Warning:

@@ -1,48 +1,28 @@
 """One look at every field of a request: nothing that is set may be ignored in silence.
 
-Fields and enum values that this version doesn't know, and parts of the contract that it doesn't serve yet, are refused
-by name.
+Fields and enum values that this version doesn't know are refused by name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 
-from assayd.errors import InvalidRequest, NotServed
-
-ANY_VALUE = "*"
-
-NOT_SERVED: Mapping[str, str] = {
-    "assay.v1.ExplainRequest.reproducible": ANY_VALUE,
-    "assay.v1.ExplainRequest.return_rows": ANY_VALUE,
-    "assay.v1.Budget.time": ANY_VALUE,
-    "assay.v1.Budget.on_exhausted": "ON_BUDGET_PARTIAL",
-}
-"""Field -> the value that isn't served, or any that is set."""
+from assayd.errors import InvalidRequest
 
 
 def vet(message: Message) -> None:
-    """Raises InvalidRequest or NotServed naming the first field that can't be honoured."""
+    """Raises InvalidRequest naming the first field that can't be honoured."""
     for path, owner, field, value in _set_fields(message, ""):
         if field is None:
             raise InvalidRequest(
                 f"field number {value} of {owner.DESCRIPTOR.full_name} isn't known to this server", field=path or None
             )
-        if field.enum_type is not None:
-            named = field.enum_type.values_by_number.get(int(str(value)))
-            if named is None:
-                raise InvalidRequest(f"{value} is no value of {field.enum_type.full_name}", field=path)
-            shown: object = named.name
-        else:
-            shown = value
-        refused = NOT_SERVED.get(field.full_name)
-        if refused == ANY_VALUE or (refused is not None and refused == shown):
-            what = field.name if refused == ANY_VALUE else f"{field.name} = {refused}"
-            raise NotServed(f"{what} is part of the contract, and this server doesn't serve it yet", field=path)
+        if field.enum_type is not None and int(str(value)) not in field.enum_type.values_by_number:
+            raise InvalidRequest(f"{value} is no value of {field.enum_type.full_name}", field=path)
 
 
 def _set_fields(message: Message, path: str) -> Iterator[tuple[str, Message, FieldDescriptor | None, object]]:

@@ -1,0 +1,66 @@
+"""A request as it came, small enough for a record: protobuf's JSON, tensors by digest, instances left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+
+from assay.v1 import explain_service_pb2 as pb
+from assay.v1.tensor_pb2 import Tensor
+from assayd.api.codec.tensors import Fetch, data_type, decode_tensor
+from assayd.explain.request import AsSent
+from assayd.store.tensors import tensor_digest
+
+_OF_INSTANCES = ("inputs", "keys", "instance_targets", "request_id")
+
+
+def as_sent(message: pb.ExplainRequest, fetch: Fetch) -> AsSent:
+    """What a record says was asked for. message: decoded before, so that nothing in it can be wrong."""
+    settings = pb.ExplainRequest()
+    for field, _ in message.ListFields():
+        if field.name not in _OF_INSTANCES:
+            settings.MergeFrom(_only(message, field.name))
+    said = _json(settings, fetch)
+    each: list[list[dict[str, Any]]] = []
+    for entry in message.instance_targets:
+        own = pb.ExplainRequest(targets=entry.targets)
+        each.append(_json(own, fetch)["targets"])
+    return AsSent(said, each)
+
+
+def _only(message: pb.ExplainRequest, name: str) -> pb.ExplainRequest:
+    """One field of it: the inputs, which may be large, aren't copied."""
+    part = pb.ExplainRequest()
+    value = getattr(message, name)
+    if isinstance(value, Message):
+        getattr(part, name).CopyFrom(value)
+    elif isinstance(value, str | bytes | bool | int | float):
+        setattr(part, name, value)
+    else:
+        getattr(part, name).MergeFrom(value)
+    return part
+
+
+def _json(message: pb.ExplainRequest, fetch: Fetch) -> dict[str, Any]:
+    for tensor in _tensors(message):
+        array = decode_tensor(tensor, "", fetch)
+        by_digest = Tensor(dtype=data_type(array.dtype), shape=array.shape, digest=tensor_digest(array))
+        tensor.CopyFrom(by_digest)
+    found: dict[str, Any] = MessageToDict(message, preserving_proto_field_name=True)
+    return found
+
+
+def _tensors(message: Message) -> Iterator[Tensor]:
+    """Every tensor in it that is set."""
+    if isinstance(message, Tensor):
+        yield message
+        return
+    for field, value in message.ListFields():
+        if isinstance(value, Message):
+            yield from _tensors(value)
+        elif field.message_type is not None:
+            for item in value:
+                yield from _tensors(item)

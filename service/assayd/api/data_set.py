@@ -1,0 +1,161 @@
+"""A data set's run as a stream of events: parts come in, instances go out, and neither side runs ahead of the other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from assay.v1 import explain_pb2
+from assay.v1 import explain_service_pb2 as pb
+from assayd.api.codec.vet import vet
+from assayd.api.streaming import PROGRESS_SECONDS, chunked, progress
+from assayd.errors import AssayError, InvalidRequest
+from assayd.explain.explainer import OnInstance
+from assayd.explain.failures import earliest
+from assayd.explain.outcome import Explained, InstanceExplained, InstanceFailed
+from assayd.explain.request import ExplainRequest
+from assayd.scheduler.work import Job
+
+PARTS_IN_FLIGHT = 2
+"""One that computes, and one that is ready when its rows run out."""
+
+_OF_PARTS = ("inputs", "keys", "instance_targets")
+
+Result = InstanceExplained | InstanceFailed
+
+
+@dataclass(eq=False)
+class Part:
+    """One message's instances. first: position of its first instance in the data set. unsent: those yet to answer."""
+
+    number: int
+    request: ExplainRequest
+    first: int
+    unsent: int
+
+
+@dataclass(eq=False)
+class DataSet:
+    """Explains the parts of one call.
+
+    decode: a whole request to the domain's. explain: what does the work. encode: an instance's answer.
+    """
+
+    messages: AsyncIterator[pb.ExplainManyRequest]
+    job: Job
+    decode: Callable[[pb.ExplainRequest], Awaitable[ExplainRequest]]
+    explain: Callable[[ExplainRequest, OnInstance], Awaitable[Explained]]
+    encode: Callable[[ExplainRequest, Result], explain_pb2.InstanceResult]
+    explained: list[Explained] = field(default_factory=list)
+    instances: int = 0
+
+    async def events(
+        self, settings: pb.ExplainRequest, first: pb.ExplainRequest | None
+    ) -> AsyncIterator[pb.ExplainStreamResponse]:
+        """Progress at most ten times a second, and each instance as it finishes.
+
+        settings: those of all parts. first: the part that came with them, if one did. A caller that leaves, or reads no
+        more, stops the reading.
+        """
+        self._finished: asyncio.Queue[tuple[Part, Result]] = asyncio.Queue()
+        self._room = asyncio.Semaphore(PARTS_IN_FLIGHT)
+        done = 0
+        reader = asyncio.ensure_future(self._read(settings, first))
+        try:
+            yield progress(self.job, done, self.instances)
+            while not (reader.done() and self._finished.empty()):
+                getter = asyncio.ensure_future(self._finished.get())
+                await asyncio.wait((reader, getter), timeout=PROGRESS_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+                if not getter.done():
+                    getter.cancel()
+                    yield progress(self.job, done, self.instances)
+                    continue
+                part, result = getter.result()
+                message = await asyncio.to_thread(self.encode, part.request, result)
+                message.position = part.first + result.position
+                for event in chunked(message):
+                    yield event
+                done += 1
+                part.unsent -= 1
+                if not part.unsent:
+                    self._room.release()
+            await reader
+        finally:
+            reader.cancel()
+
+    async def _read(self, settings: pb.ExplainRequest, first: pb.ExplainRequest | None) -> None:
+        """Start parts as there is room for them, until the caller has no more, and wait for them."""
+        number = 0
+        try:
+            async with asyncio.TaskGroup() as group:
+                while True:
+                    await self._room.acquire()
+                    own = first if number == 0 and first is not None else await self._next(number)
+                    if own is None:
+                        return
+                    part = await self._open(settings, own, number)
+                    group.create_task(self._run(part))
+                    number += 1
+        except* AssayError as failures:
+            raise earliest(failures) from None
+
+    async def _next(self, number: int) -> pb.ExplainRequest | None:
+        message = await anext(self.messages, None)
+        if message is None:
+            return None
+        with _of_part(number):
+            vet(message)
+            for field_set, _ in message.request.ListFields():
+                if field_set.name not in _OF_PARTS:
+                    raise InvalidRequest(
+                        "the first message has the settings: later ones hold inputs, keys and instance_targets",
+                        field=field_set.name,
+                    )
+        return message.request
+
+    async def _open(self, settings: pb.ExplainRequest, own: pb.ExplainRequest, number: int) -> Part:
+        whole = pb.ExplainRequest()
+        whole.CopyFrom(settings)
+        whole.MergeFrom(own)
+        with _of_part(number):
+            request = await self.decode(whole)
+        part = Part(number, request, self.instances, request.instances)
+        self.instances += request.instances
+        return part
+
+    async def _run(self, part: Part) -> None:
+        try:
+            done = await self.explain(part.request, lambda result: self._finished.put_nowait((part, result)))
+        except AssayError as error:
+            error.metadata["part"] = str(part.number)
+            error.metadata["instance"] = str(part.first + int(error.metadata.get("instance", "0")))
+            raise
+        self.explained.append(Explained(done.model, (), done.used, done.notices, done.partial))
+
+
+def settings_of(first: pb.ExplainManyRequest) -> tuple[pb.ExplainRequest, pb.ExplainRequest | None]:
+    """The first message's settings, and the part that came with them, if one did. Raises InvalidRequest."""
+    with _of_part(0):
+        vet(first)
+    settings, own = pb.ExplainRequest(), pb.ExplainRequest()
+    settings.CopyFrom(first.request)
+    for name in _OF_PARTS:
+        settings.ClearField(name)
+    for name in first.request.inputs:
+        own.inputs[name].CopyFrom(first.request.inputs[name])
+    own.keys.extend(first.request.keys)
+    own.instance_targets.extend(first.request.instance_targets)
+    return settings, own if own.ByteSize() else None
+
+
+@contextmanager
+def _of_part(number: int) -> Iterator[None]:
+    """Name fields as in Explain, whose request stands inside, and say which part is at fault."""
+    try:
+        yield
+    except AssayError as error:
+        error.field = (error.field or "").removeprefix("request.") or None
+        error.metadata["part"] = str(number)
+        raise

@@ -1,0 +1,203 @@
+"""Runs one instance: a method's generator on one side, the scheduler on the other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from assayd.engine.backend import LoadedModel, Readout, Whole
+from assayd.errors import NotReproducible
+from assayd.explain.allowance import Allowance
+from assayd.explain.checks import RowsInteract, allowed_difference, alone_difference, check_finite
+from assayd.explain.deadline import before, over_budget
+from assayd.explain.notices import about_subject, doubts
+from assayd.explain.outcome import InstanceExplained
+from assayd.explain.prepare import Preparation
+from assayd.explain.readout import Wanted, waits_for_x, wanted_scores
+from assayd.explain.record import record_of
+from assayd.explain.targets import score_dtype, with_labels
+from assayd.scheduler.work import Work
+from assayd.types.arrays import Floats
+from assayd.types.method import Explanation
+from assayd.types.result import Attribution, Scores
+from assayd.types.rows import Pick, PlainRows, Plan, RowBlock
+from assayd.types.subject import Subject
+
+_X = -1
+
+
+class InstanceRun:
+    """Explains instance `position` of a request with a model as it is loaded now. Used once."""
+
+    def __init__(self, shared: Preparation, subject: Subject, model: LoadedModel, position: int) -> None:
+        self._shared = shared
+        self._request = shared.request
+        self._subject = subject
+        self._model = model
+        self._position = position
+        self._signature = with_labels(model.signature, shared.request.spec)
+        self._allowance = Allowance.of(shared.request, shared.tally.limit)
+        self._works: list[Work] = []
+        self._asked = self._scored = 0
+
+    async def explain(self) -> InstanceExplained:
+        """Explain. Raises AssayError, and RowsInteract where the model must not be run in batches."""
+        try:
+            return await self._explain()
+        finally:
+            for work in self._works:
+                self._shared.scheduler.withdraw(work)
+
+    async def _explain(self) -> InstanceExplained:
+        batched, head = self._model.batching.batched, 1 + self._subject.baseline_count
+        with self._shared.scheduler.expect():
+            explanation, plan = await self._begin(head)
+            waits = waits_for_x(self._request, self._signature, self._position)
+            # x, and the first baseline: rows may interact at one of them only.
+            lone = [_X, *range(head - 1)][:2] if batched else [_X] if waits else []
+            alone = self._submit(_plain_plan(lone), Whole(), alone=True) if lone else None
+            at_x = None
+            if waits and alone is not None:
+                await self._wait(alone)
+                at_x = {name: v[0] for name, v in alone.outputs().items()}
+            wanted = wanted_scores(self._request, self._signature, self._position, self._subject, at_x)
+            first = self._submit(self._with_plain(plan), wanted.picks)
+        await self._wait(first, head + (plan.size if plan.least is None else plan.least))
+        found = first.scores()
+        self._scored += len(found)
+        if self._request.reproducible and not np.array_equal(found[0], found[-1]):
+            raise NotReproducible("x scored other bits at another place of a batch", field="reproducible")
+        difference = None
+        if batched and alone is not None:
+            await self._wait(alone)
+            difference = alone_difference(alone.outputs(), wanted.picks, found)
+            if difference > allowed_difference(wanted.picks, self._signature):
+                raise RowsInteract(difference, self._asked)
+        scores = Scores(found[head : head + plan.size], found[0], found[1:head])
+        attribution = await self._rounds(explanation, scores, wanted)
+        return await self._result(attribution, scores, wanted, difference, len(lone))
+
+    async def _begin(self, head: int) -> tuple[Explanation, Plan]:
+        """The method under way, and its first plan as far as the budget reaches."""
+        request, shared = self._request, self._shared
+        beside = head + int(request.reproducible)
+        async with before(self._allowance.until, over_budget):
+            explanation, plan = await shared.begin(self._subject)
+        if not request.budget.partial:
+            # Instances differ little: better refused now than half-way.
+            shared.tally.check((beside + plan.size + plan.later) * request.instances)
+        plan = self._allowance.grant(plan, beside) or replace(plan, size=0)
+        self._ask(beside + plan.size)
+        return explanation, plan
+
+    async def _rounds(self, explanation: Explanation, scores: Scores, wanted: Wanted) -> Attribution:
+        """Feed the method until it has its result."""
+        shared = self._shared
+        while True:
+            check_finite(self._subject, self._request.method_name, scores.x, scores.baselines, scores.rows)
+            begun = time.monotonic()
+            step = await shared.offload.reduce(_send, explanation, scores)
+            shared.tally.reduced(time.monotonic() - begun)
+            if isinstance(step, Attribution):
+                return step
+            rows = await self._more(step, wanted.picks)
+            scores = Scores(np.empty((0, len(scores.x))) if rows is None else rows, scores.x, scores.baselines)
+
+    async def _more(self, step: Plan, picks: tuple[Pick, ...]) -> Floats | None:
+        """Scores of a later plan, [n, T], as far as the budget reaches; None where that is nowhere."""
+        plan = self._allowance.grant(step)
+        if plan is None:
+            return None
+        self._ask(plan.size)
+        work = self._submit(plan, picks)
+        await self._wait(work, plan.least)
+        self._scored += work.scored_rows
+        return work.scores() if work.scored_rows else None
+
+    async def _result(
+        self, attribution: Attribution, scores: Scores, wanted: Wanted, difference: float | None, lone: int
+    ) -> InstanceExplained:
+        request, shared, drawn = self._request, self._shared, None
+        if request.return_rows and attribution.drawn is not None:
+            drawn = await shared.offload.reduce(attribution.drawn)
+        result = InstanceExplained(
+            key=request.keys[self._position] if request.keys else "",
+            position=self._position,
+            targets=wanted.targets,
+            attribution=attribution,
+            segments=attribution.segments or self._subject.segments,
+            x_scores=scores.x,
+            baseline_scores=scores.baselines,
+            dtype=score_dtype(wanted.picks, self._signature),
+            alone_difference=difference,
+            rows_asked=self._asked,
+            rows_scored=self._scored,
+            rows_run=self._scored + lone,
+            notices=(*about_subject(self._subject), *doubts(attribution, differential=wanted.jacobian is not None)),
+            jacobian=wanted.jacobian,
+            partial=self._allowance.cut_short,
+            drawn=drawn,
+        )
+        about = (shared.job.request_id, request, result, self._subject, self._model, shared.stack)
+        return replace(result, record=await shared.offload.reduce(record_of, *about))
+
+    # ---- rows ------------------------------------------------------------------------------------------------------
+
+    def _ask(self, rows: int) -> None:
+        self._shared.tally.planned(rows)
+        self._asked += rows
+
+    def _submit(self, plan: Plan, readout: Readout, *, alone: bool = False) -> Work:
+        padded = self._request.reproducible and self._model.batching.batched and not alone
+        work = Work(self._shared.job, self._model, self._subject, plan, readout, alone, padded)
+        self._works.append(work)
+        self._shared.scheduler.submit(work)
+        return work
+
+    async def _wait(self, work: Work, least: int | None = None) -> None:
+        """Wait for all rows of a work, or for the end of the budget's time if `least` are scored then."""
+        await self._shared.scheduler.wait(work, self._allowance.until)
+        if work.scored_rows < work.plan.size:
+            if least is None or work.scored_rows < least:
+                raise over_budget()
+            self._allowance.cut_short = True
+
+    def _with_plain(self, plan: Plan) -> Plan:
+        """The plan with x and the baselines in front, so that they share its batches.
+
+        Where bits must be the same, x goes through a second time, at another place and in other company.
+        """
+        again = [_plain_plan([_X])] if self._request.reproducible else []
+        return joined([_plain_plan([_X, *range(self._subject.baseline_count)]), plan, *again])
+
+
+def joined(plans: Sequence[Plan]) -> Plan:
+    """Plans one after the other."""
+
+    def rows(a: int, b: int) -> Sequence[RowBlock]:
+        blocks: list[RowBlock] = []
+        start = 0
+        for plan in plans:
+            first, last = max(a - start, 0), min(b - start, plan.size)
+            if first < last:
+                blocks.extend(plan.rows(first, last))
+            start += plan.size
+        return blocks
+
+    return Plan(sum(plan.size for plan in plans), rows)
+
+
+def _send(explanation: Explanation, scores: Scores) -> Plan | Attribution:
+    try:
+        return explanation.send(scores)
+    except StopIteration as end:
+        result: Attribution = end.value
+        return result
+
+
+def _plain_plan(baselines: Sequence[int]) -> Plan:
+    numbers = np.array(baselines, dtype=np.int32)
+    return Plan(len(numbers), lambda a, b: [PlainRows(numbers[a:b])])

@@ -1,0 +1,35 @@
+"""What the reader of an instance's numbers should know."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from assayd.explain.outcome import Notice
+from assayd.types.result import Attribution
+from assayd.types.subject import Subject
+
+_LOW_FIT = 0.2
+
+
+def doubts(attribution: Attribution, *, differential: bool) -> list[Notice]:
+    """What the numbers themselves say against being relied on."""
+    if attribution.r_squared is not None and (fit := float(attribution.r_squared.min())) < _LOW_FIT:
+        return [
+            Notice("LOW_FIT", f"the surrogate explains {fit:.0%} of the scores' variance: its coefficients say little")
+        ]
+    if differential and attribution.values is not None and not attribution.values.any():
+        text = "every derivative is 0: the model is flat here, or saturated, or made of steps like a tree"
+        return [Notice("ZERO_JACOBIAN", text)]
+    return []
+
+
+def about_subject(subject: Subject) -> list[Notice]:
+    """What can be said of an instance before it is explained."""
+    same = []
+    for name, baselines in subject.baselines.items():
+        x = subject.inputs[name]
+        if any(np.array_equal(b, x, equal_nan=np.issubdtype(x.dtype, np.floating)) for b in baselines):
+            same.append(name)
+    if not same:
+        return []
+    return [Notice("BASELINE_EQUALS_INPUT", f"the baseline of {', '.join(same)} equals the input itself")]

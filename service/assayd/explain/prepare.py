@@ -1,0 +1,60 @@
+"""Prepares one instance: its subject, its first plan, what it will cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from assayd.engine.backend import LoadedModel
+from assayd.errors import within
+from assayd.explain.offload import Offload
+from assayd.explain.readout import waits_for_x, wanted_scores
+from assayd.explain.record import Stack
+from assayd.explain.request import ExplainRequest
+from assayd.explain.subject import build_subject
+from assayd.explain.tally import Tally
+from assayd.explain.targets import with_labels
+from assayd.scheduler.device import DeviceScheduler
+from assayd.scheduler.work import Job
+from assayd.types.method import Explanation
+from assayd.types.request import Superpixels
+from assayd.types.rows import Plan
+from assayd.types.subject import Subject
+
+
+@dataclass(frozen=True, eq=False)
+class Preparation:
+    """What all instances of a request share: whom they are for, and whom they need."""
+
+    request: ExplainRequest
+    explained: tuple[str, ...]
+    job: Job
+    scheduler: DeviceScheduler
+    offload: Offload
+    tally: Tally
+    stack: Stack
+
+    @property
+    def plans_fast(self) -> bool:
+        """Whether features take microseconds; superpixels take a tenth of a second, and nobody waits for those."""
+        return not isinstance(self.request.method.features, Superpixels)
+
+    async def plan(self, position: int) -> Subject:
+        """Cut features and make baselines."""
+        return await self.offload.plan(build_subject, self.request, self.explained, position)
+
+    def check_targets(self, subject: Subject, model: LoadedModel, position: int) -> None:
+        """Raises where a target can be seen to be wrong before anything runs."""
+        signature = with_labels(model.signature, self.request.spec)
+        if not waits_for_x(self.request, signature, position):
+            wanted_scores(self.request, signature, position, subject, None)
+
+    async def rows_of(self, subject: Subject) -> int:
+        """Rows that the first plan asks for, with those of x and its baselines; runs nothing."""
+        _, plan = await self.begin(subject)
+        return plan.size + plan.later + 1 + subject.baseline_count + int(self.request.reproducible)
+
+    async def begin(self, subject: Subject) -> tuple[Explanation, Plan]:
+        """The method under way, and its first plan. Raises what the method finds wrong with its parameters."""
+        explanation = self.request.method.explain(subject)
+        with within(self.request.method_name, beside=("inputs[", "inputs_to_explain")):
+            return explanation, await self.offload.plan(next, explanation)
