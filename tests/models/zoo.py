@@ -236,8 +236,11 @@ def forest(
     return model.SerializeToString()
 
 
-def _trees(random: np.random.Generator, trees: int, depth: int, features: int) -> dict[str, Any]:
-    """Attributes of full binary trees with random splits; each leaf votes for one of three classes."""
+def _trees(random: np.random.Generator, trees: int, depth: int, features: int, missing: bool = False) -> dict[str, Any]:
+    """Attributes of full binary trees with random splits; each leaf votes for all of three classes.
+
+    NaN goes left, or where `missing` is set at random.
+    """
     held: dict[str, Any] = {f"nodes_{k}": [] for k in ("treeids", "nodeids", "featureids", "values", "modes")}
     held |= {f"nodes_{k}": [] for k in ("truenodeids", "falsenodeids", "missing_value_tracks_true")}
     held |= {f"class_{k}": [] for k in ("treeids", "nodeids", "ids", "weights")}
@@ -252,7 +255,8 @@ def _trees(random: np.random.Generator, trees: int, depth: int, features: int) -
             held["nodes_modes"].append("LEAF" if leaf else "BRANCH_LEQ")
             held["nodes_truenodeids"].append(0 if leaf else 2 * node + 1)
             held["nodes_falsenodeids"].append(0 if leaf else 2 * node + 2)
-            held["nodes_missing_value_tracks_true"].append(0 if leaf else 1)
+            left = int(random.integers(2)) if missing else 1
+            held["nodes_missing_value_tracks_true"].append(0 if leaf else left)
             if leaf:
                 for label in range(3):
                     held["class_treeids"].append(tree)
@@ -284,15 +288,50 @@ def scalar_side(batch: Any = "N", seed: int = 0) -> bytes:
     return b.model({"x": (FLOAT, [batch, 6]), "t": (FLOAT, [])}, {"y": (FLOAT, [batch, 3])})
 
 
-def strings(batch: Any = "N", seed: int = 0) -> bytes:
-    """s string [batch, 2], each "red", "green", "blue" or other, through a LabelEncoder to y float32 [batch, 3]."""
+def strings(batch: Any = "N", hidden: bool = True, seed: int = 0) -> bytes:
+    """s string [batch, 2], each "red", "green", "blue" or other, through a LabelEncoder to y float32 [batch, 3].
+
+    hidden: a Slice stands in front, through which the words aren't traced to the input.
+    """
     b = Builder(seed)
+    words = b.op("Slice", "s", b.constant([0]), b.constant([2]), b.constant([1])) if hidden else "s"
     codes = b.op(
-        "LabelEncoder", "s", domain="ai.onnx.ml", keys_strings=["red", "green", "blue"], values_floats=[1.0, 2.0, 4.0],
-        default_float=-1.0,
+        "LabelEncoder", words, domain="ai.onnx.ml", keys_strings=["red", "green", "blue"],
+        values_floats=[1.0, 2.0, 4.0], default_float=-1.0,
     )  # fmt: skip
     b.linear(codes, 2, 3, output="y")
     return b.model({"s": (STRING, [batch, 2])}, {"y": (FLOAT, [batch, 3])}, ml=True)
+
+
+def strict_columns(batch: Any = "N", seed: int = 0) -> bytes:
+    """An input a column: age int64 and income float32 [batch, 1], city and job string [batch, 1], y float32 [batch, 2].
+
+    Words that its encoders don't know are refused: cities are "Bern", "Oslo", "Rome", jobs "clerk" and "nurse".
+    """
+    b = Builder(seed)
+    known = {"city": ["Bern", "Oslo", "Rome"], "job": ["clerk", "nurse"]}
+    hot = [
+        b.op("OneHotEncoder", name, domain="ai.onnx.ml", cats_strings=words, zeros=0) for name, words in known.items()
+    ]
+    flat = [b.op("Reshape", one, b.constant([-1, len(words)])) for one, words in zip(hot, known.values(), strict=True)]
+    age = b.op("Mul", b.op("Cast", "age", to=FLOAT), b.constant(0.05, np.float32))
+    b.linear(b.op("Tanh", b.op("Concat", age, "income", *flat, axis=1)), 7, 2, output="y")
+    inputs = {"age": (INT64, [batch, 1]), "income": (FLOAT, [batch, 1])}
+    inputs |= {name: (STRING, [batch, 1]) for name in known}
+    return b.model(inputs, {"y": (FLOAT, [batch, 2])}, ml=True)
+
+
+def boosted(batch: Any = "N", features: int = 4, seed: int = 0) -> bytes:
+    """Boosted trees that send missing values either way, and a sigmoid. x [batch, features], p [batch, 1]."""
+    b = Builder(seed)
+    held = _trees(b.random, 10, 3, features, missing=True)
+    votes = {f"target_{k.removeprefix('class_')}": v for k, v in held.items() if k.startswith("class_")}
+    trees = {k: v for k, v in held.items() if k.startswith("nodes_")}
+    kept = [n for n, label in enumerate(votes["target_ids"]) if label == 0]
+    votes = {k: [v[n] for n in kept] for k, v in votes.items()}
+    score = b.op("TreeEnsembleRegressor", "x", domain="ai.onnx.ml", n_targets=1, **trees, **votes)
+    b.op("Sigmoid", score, outputs=["p"])
+    return b.model({"x": (FLOAT, [batch, features])}, {"p": (FLOAT, [batch, 1])}, ml=True)
 
 
 def resized(seed: int = 0) -> bytes:

@@ -141,3 +141,17 @@ def test_rows_are_the_same_however_they_are_asked_for(subject: Subject, data: st
     part = slow_realise(subject, plan.rows(a, b))
     for name in whole:
         np.testing.assert_array_equal(part[name], whole[name][a:b])
+
+
+@quick
+@given(subjects(), seeds)
+def test_values_can_be_had_again_from_what_was_drawn(subject: Subject, seed: int) -> None:
+    f = curved(weights_for(subject, seed))
+    got = drive(ABLATION, subject, f)
+    assert got.drawn is not None
+    drawn = got.drawn()
+    assert (drawn.samples, drawn.features, drawn.steps) == ({}, None, None)
+    rows = drive(Rows(1.0 - np.eye(segments(subject).count), Elements()), subject, f)
+    np.testing.assert_array_equal(drawn.scores, rows.row_scores)
+    at_x = f({name: x[None] for name, x in subject.inputs.items()})[0]
+    np.testing.assert_allclose(at_x[:, None] - drawn.scores, got.values, rtol=1e-9, atol=1e-11)

@@ -13,6 +13,7 @@ from assayd.engine.realise import realise_block
 from assayd.methods.jacobian import Jacobian
 from assayd.types.arrays import Array
 from assayd.types.request import Bounds, GivenSegments, PerInput
+from assayd.types.rows import NudgeRows
 from assayd.types.subject import Segments, Subject
 from tests.drive import drive
 from tests.property.strategies import curved, linear, quick, seeds, subjects, weights_for
@@ -161,6 +162,48 @@ def test_rows_are_the_same_however_they_are_asked_for_and_whoever_makes_them(
     realise_block(subject, rows, part)
     for name in whole:
         np.testing.assert_array_equal(part[name], whole[name][a:b])
+
+
+@quick
+@given(subjects(), seeds, methods(), dtypes, st.integers(1, 7))
+def test_what_was_drawn_are_all_nudges_and_their_scores(
+    subject: Subject, seed: int, method: Jacobian, dtype: type, features_a_plan: int
+) -> None:
+    subject, f = fitted(method, subject, dtype), curved(weights_for(subject, seed))
+    asked = next(method.explain(subject))
+    [rows] = asked.rows(0, asked.size)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("assayd.methods.jacobian.method.FEATURES_A_PLAN", features_a_plan)
+        got = drive(method, subject, f)
+    assert got.drawn is not None
+    drawn = got.drawn()
+    assert isinstance(rows, NudgeRows)
+    assert drawn.features is not None
+    assert drawn.steps is not None
+    assert (drawn.features.dtype, drawn.steps.dtype, drawn.samples) == (np.int32, np.float64, {})
+    np.testing.assert_array_equal(drawn.features, rows.feature)
+    np.testing.assert_array_equal(drawn.steps, rows.step)
+    again = slow_realise(subject, [NudgeRows(drawn.features, drawn.steps)])
+    np.testing.assert_allclose(drawn.scores, f(again).T, rtol=1e-9, atol=1e-12)
+
+
+@quick
+@given(subjects(), seeds, st.integers(1, 7), st.booleans())
+def test_derivatives_can_be_had_again_from_what_was_drawn(
+    subject: Subject, seed: int, features_a_plan: int, by_elements: bool
+) -> None:
+    method = Jacobian("central", PerInput({"": 0.0625}), features=None if by_elements else GROUPS, error_estimate=False)
+    subject = fitted(method, by_element(subject) if by_elements else subject)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("assayd.methods.jacobian.method.FEATURES_A_PLAN", features_a_plan)
+        got = drive(method, subject, curved(weights_for(subject, seed)))
+    assert got.drawn is not None
+    drawn = got.drawn()
+    assert drawn.features is not None
+    assert drawn.steps is not None
+    np.testing.assert_array_equal(drawn.features, np.repeat(np.arange(segments(subject).count), 2))
+    rise = np.diff(drawn.scores.reshape(2, -1, 2), axis=2)[..., 0]
+    np.testing.assert_allclose(rise / np.diff(drawn.steps.reshape(-1, 2), axis=1)[:, 0], got.values, atol=1e-9)
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])

@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from assayd.methods.lime import Lime, masks
@@ -14,7 +14,7 @@ from assayd.methods.lime.sample import unmerged
 from assayd.methods.rows import Rows
 from assayd.types.arrays import Array
 from assayd.types.request import Elements, PerInput
-from assayd.types.result import Attribution, Scores
+from assayd.types.result import Attribution
 from assayd.types.statistics import GaussianTable, QuartileTable
 from assayd.types.subject import Segments, Subject
 from tests.drive import Score, drive
@@ -22,14 +22,21 @@ from tests.lime_cases import answer, fit_gaussian, fit_quartile, row
 from tests.property.strategies import curved, quick, seeds, subjects, weights_for
 from tests.slow_realise import slow_realise
 
-methods = st.builds(
-    Lime,
-    num_samples=st.integers(7, 40),
-    features=st.just(Elements()),
-    kernel_width=st.sampled_from([None, 0.1, 1.0]),
-    surrogate=st.sampled_from(["ridge", "ridge", "lasso"]),
-    alpha=st.sampled_from([0.01, 1.0]),
-)
+
+def methods_with(surrogate: str, *widths: float | None) -> st.SearchStrategy[Lime]:
+    return st.builds(
+        Lime,
+        num_samples=st.integers(7, 40),
+        features=st.just(Elements()),
+        kernel_width=st.sampled_from(widths),
+        surrogate=st.just(surrogate),
+        alpha=st.sampled_from([0.01, 1.0]),
+    )
+
+
+# No lasso in a narrow kernel: the few masks that weigh anything there leave some direction all but free, along which
+# coordinate descent goes on for 100,000 steps and scikit-learn warns that it didn't arrive.
+methods = st.one_of(methods_with("ridge", None, 0.1, 1.0), methods_with("lasso", None, 1.0))
 
 
 def segments(subject: Subject) -> Segments:
@@ -92,6 +99,9 @@ def test_renumbering_the_features_renumbers_their_values(method: Lime, subject: 
     renumber = np.append(order, -1).astype(np.int32)
     ids = {name: renumber[ids] for name, ids in segments(subject).ids.items()}
     chosen = given_masks(count, seed)
+    # Lasso's minimum is one point only where the columns are independent. Of two equal ones (in 12 masks of 6 features
+    # they turn up once in 140) any split has the same fit and penalty, and scikit-learn takes what it comes by first.
+    assume(method.surrogate == "ridge" or np.linalg.matrix_rank(chosen - chosen[0]) == count)
     moved = np.empty_like(chosen)
     moved[:, order] = chosen
     f = curved(weights_for(subject, seed))
@@ -195,26 +205,6 @@ def test_fewer_samples_are_the_first_of_more(seed: int, more: int) -> None:
         np.testing.assert_array_equal(few.rows(0, 20)[0].values["x"], many.rows(0, 20)[0].values["x"])
 
 
-@quick
-@given(seeds, st.integers(1, 4))
-def test_what_is_there_when_a_budget_ends_is_a_smaller_sample(seed: int, left: int) -> None:
-    model = lambda rows: np.tanh(rows @ np.arange(9) / 9)[:, None]  # noqa: E731
-    x = row(np.ones(9), stream=seed)
-    explanation = Lime(40, Elements(), alpha=0.1).explain(x)
-    plan = next(explanation)
-    kept = plan.size - left
-    scores = model(plan.rows(0, kept)[0].keep)
-    with pytest.raises(StopIteration) as end:
-        explanation.send(Scores(scores, model(np.ones((1, 9)))[0], model(np.zeros((1, 9)))))
-    cut: Attribution = end.value.value
-    assert cut.drawn is not None
-    assert cut.errors is not None
-    drawn = cut.drawn().samples[""]
-    assert len(np.unique(drawn, axis=0)) == kept
-    smaller = answer(Lime(len(drawn), Elements(), alpha=0.1), x, model)
-    same(cut, smaller)
-
-
 def tables(seed: int) -> tuple[Array, QuartileTable, GaussianTable]:
     rng = np.random.default_rng(seed)
     data = rng.normal(size=(60, 5)).astype(np.float32)
@@ -239,7 +229,8 @@ def test_tables_hold_x_first_and_are_given_again(seed: int, bins: bool) -> None:
     drawn = first.drawn()
     np.testing.assert_array_equal(drawn.samples["x"][0], subject.inputs["x"])
     assert drawn.samples["x"].dtype == np.float32
-    np.testing.assert_allclose(drawn.scores, smooth(drawn.samples["x"]).T, rtol=1e-12)
+    # Scores are kept less f(x), so that those near 0 have the rounding of f(x).
+    np.testing.assert_allclose(drawn.scores, smooth(drawn.samples["x"]).T, rtol=1e-12, atol=1e-14)
     same(first, answer(dataclasses.replace(method, samples=PerInput(drawn.samples)), subject, smooth))
     same(first, answer(method, subject, smooth), exactly=True)
 

@@ -132,6 +132,25 @@ def test_errors_are_zero_where_all_baselines_agree_and_positive_where_they_diffe
     np.testing.assert_array_equal(apart.map_errors["x"][0] > 0, cover_of(cut) > 0)
 
 
+@quick
+@given(windows(gaps=True), st.sampled_from(["clip", "valid"]), seeds, st.integers(1, 3))
+def test_values_can_be_had_again_from_what_was_drawn(cut: Windows, edge: str, seed: int, baselines: int) -> None:
+    subject = subject_of(cut.shape, seed, baselines)
+    f = curved(weights_for(subject, seed))
+    got = drive(method_of(cut, edge), subject, f)
+    assert got.drawn is not None
+    drawn = got.drawn()
+    assert (drawn.samples, drawn.features, drawn.steps) == ({}, None, None)
+    boxes = boxes_of(cut, edge)
+    for number, (starts, sizes) in enumerate(zip(boxes.starts, boxes.sizes, strict=True)):
+        occluded = np.repeat(subject.inputs["x"][None], baselines, axis=0)
+        inside = tuple(slice(start, start + size) for start, size in zip(starts, sizes, strict=True))
+        occluded[:, *inside] = subject.baselines["x"][:, *inside]
+        np.testing.assert_allclose(drawn.scores[:, number], f({"x": occluded}).mean(axis=0), rtol=1e-9, atol=1e-12)
+    at_x = f({"x": subject.inputs["x"][None]})[0]
+    np.testing.assert_allclose(at_x[:, None] - drawn.scores, got.values, rtol=1e-9, atol=1e-12)
+
+
 @pytest.mark.parametrize("edge", ["clip", "valid"])
 def test_the_grid_counts_the_windows(edge: str) -> None:
     cut = Windows((7, 5), (3, 2), (2, 2))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -10,8 +11,10 @@ import pytest
 from assayd.methods.lime import Lime
 from assayd.types.arrays import Array, Floats
 from assayd.types.request import Elements, Member, PerInput
+from assayd.types.result import Attribution
 from assayd.types.statistics import CategoricalColumn, GaussianColumn, GaussianTable, QuartileTable
 from tests.lime_cases import answer, fit_gaussian, fit_quartile, row
+from tests.reference.cuts import cut
 
 NAN = np.nan
 
@@ -74,8 +77,8 @@ def rough(rows: Array) -> Floats:
     return np.stack([np.tanh(filled.sum(axis=1)) + filled[:, 0] * filled[:, 1], (filled**2).sum(axis=1)], axis=1)
 
 
-def table() -> Array:
-    data = np.random.default_rng(8).normal(size=(500, 6))
+def table(columns: int = 6) -> Array:
+    data = np.random.default_rng(8).normal(size=(500, columns))
     data[:, 5] = np.random.default_rng(9).integers(0, 3, size=500)
     data[::7, 2] = NAN
     return data
@@ -97,6 +100,52 @@ def test_standard_errors_are_the_spread_over_seeds(kind: str) -> None:
     assert 0.8 < ratio.mean() < 1.25
     assert (ratio > 0.6).all()  # each of some ten estimates of a spread from 100 numbers
     assert (ratio < 1.6).all()
+
+
+@pytest.mark.parametrize("rows", [None, 10 * 13])
+@pytest.mark.parametrize("kind", ["masks", "quartile", "gaussian"])
+def test_standard_errors_of_a_cut_fit_are_the_spread_over_seeds(kind: str, rows: int | None) -> None:
+    """From the least rows on, here 5 for each of 13 coefficients; and they are wider than those of the whole."""
+    data = table(12)
+    method = {
+        "masks": Lime(1000, Elements()),
+        "quartile": Lime(1000, sampling=fit_quartile(data, (5,))),
+        "gaussian": Lime(1000, sampling=fit_gaussian(data, (5,))),
+    }[kind]
+    x = np.linspace(-1, 2, 12) if kind == "masks" else data[1]
+    runs = [cut(method, row(x, stream=seed), rough, rows) for seed in range(100)]
+    said, seen = said_and_seen(runs)
+    assert 0.8 < (said / seen).mean() < 1.25
+    assert (said / seen > 0.55).all()
+    assert (said / seen < 1.6).all()
+    whole = [answer(method, row(x, stream=seed), rough).errors for seed in range(20)]
+    assert np.median(said) > 1.25 * np.median(np.mean(whole, axis=0))
+
+
+@pytest.mark.parametrize("rows", [50, 80, 115, 127])
+def test_a_part_of_all_masks_has_errors_that_are_its_spread_about_the_whole(rows: int) -> None:
+    """Drawn without repetition, so the errors shrink as fewer masks are missing; and weighed like all of them."""
+    x = np.linspace(-1, 2, 7)
+    exact = answer(Lime(features=Elements()), row(x), rough)
+    np.testing.assert_array_equal(exact.errors, np.zeros((2, 7)))
+    runs = [cut(Lime(features=Elements()), row(x, stream=seed), rough, rows) for seed in range(100)]
+    said, seen = said_and_seen(runs)
+    assert min(run.errors.min() for run in runs if run.errors is not None) > 0
+    assert 0.8 < (said / seen).mean() < 1.25
+    assert (np.abs(np.mean([run.values for run in runs], axis=0) - exact.values) < 0.8 * seen).all()
+
+
+def test_bootstrap_errors_of_a_part_of_all_masks_shrink_with_what_is_missing() -> None:
+    method = Lime(features=Elements(), surrogate="lasso", alpha=0.02, bootstrap=20)
+    x = np.linspace(-1, 2, 7)
+    runs = [cut(method, row(x, stream=seed), lambda rows: rough(rows)[:, 1:], 115) for seed in range(40)]
+    said, seen = said_and_seen(runs)
+    assert 0.6 < said.mean() / seen.mean() < 1.6
+
+
+def said_and_seen(runs: Sequence[Attribution]) -> tuple[Floats, Floats]:
+    """The mean of the standard errors and the deviation of the values, [T, F] each."""
+    return np.mean([run.errors for run in runs], axis=0), np.std([run.values for run in runs], axis=0, ddof=1)
 
 
 @pytest.mark.parametrize("surrogate", ["lasso", "tree"])

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from assay.errors import invalid
 from assay.features import Group, encode_group
 from assay.tensors import Array, to_tensor
 from assay.v1 import explain_pb2
+
+Training: TypeAlias = Array | Mapping[str, ArrayLike]
+"""Training rows: a matrix for one input, or columns by input; data frames and structured arrays count as the latter."""
+
+Column: TypeAlias = int | str | tuple[str, int | str]
+"""A column: its number in a matrix; of columns by input the input's name, or (input, number)."""
+
+_Place: TypeAlias = tuple[str, int]
 
 _TINY = 1e-11
 """Keeps a bin whose values are all equal from having no width."""
@@ -65,18 +73,22 @@ class QuartileTable:
 
     @classmethod
     def fit(
-        cls, X: Array, *, categorical: Sequence[int] = (), groups: Sequence[Group] = (), input: str = ""
+        cls, X: Training, *, categorical: Sequence[Column] = (), groups: Sequence[Group] = (), input: str = ""
     ) -> QuartileTable:  # fmt: skip
         """Statistics of training rows.
 
-        X: [rows, columns] of numbers; NaN is a missing value. categorical: columns that hold codes. groups: one-hot
-        groups, members by index. input: the input's name, where the model explains several. Every column that is in
-        neither is cut at its quartiles; one with a single value has a single bin.
+        X: [rows, columns] of numbers or of text, the columns of one input. Or, for a model with an input a column, the
+        columns by input: {name: array [rows] or [rows, *input]}, a data frame, or a structured array; the inputs named
+        there are then explained by default. NaN is a missing value, and the share of missing ones is kept; text has
+        none. categorical: columns that hold codes; text and bool do so by themselves, and there NaN is a level. groups:
+        one-hot groups, members by column. input: the name of X's input, where the model explains several. Every column
+        that is in neither is cut at its quartiles; one with a single value has a single bin.
 
-        Raises `InvalidArgument` where X isn't a matrix of numbers or a column has no value at all.
+        Raises `InvalidArgument` where X isn't that, names a column that isn't there or has one without a value.
         """
-        numeric, features = _split(X, categorical, groups)
-        return cls(tuple(_quartiles(X[:, n], n, input) for n in numeric), features)
+        table = _Table(X, input)
+        features = table.features(categorical, groups)
+        return cls(tuple(_quartiles(table, place) for place in table.numeric), features)
 
     def encode(self) -> explain_pb2.Sampling:
         """The message."""
@@ -94,16 +106,16 @@ class GaussianTable:
 
     @classmethod
     def fit(
-        cls, X: Array, *, categorical: Sequence[int] = (), groups: Sequence[Group] = (), input: str = ""
+        cls, X: Training, *, categorical: Sequence[Column] = (), groups: Sequence[Group] = (), input: str = ""
     ) -> GaussianTable:  # fmt: skip
         """Statistics of training rows; parameters as in `QuartileTable.fit`. Constant columns are left out."""
-        numeric, features = _split(X, categorical, groups)
+        table = _Table(X, input)
+        features = table.features(categorical, groups)
         columns = []
-        for n in numeric:
-            held = _present(X[:, n], n)
+        for name, n in table.numeric:
+            held, missing = table.present((name, n))
             if (spread := float(held.std())) > 0:
-                missing = 1 - len(held) / len(X)
-                columns.append(GaussianColumn(n, float(held.mean()), spread, missing, input))
+                columns.append(GaussianColumn(n, float(held.mean()), spread, missing, name))
         return cls(tuple(columns), features)
 
     def encode(self) -> explain_pb2.Sampling:
@@ -113,35 +125,100 @@ class GaussianTable:
         return explain_pb2.Sampling(gaussian=table)
 
 
-def _split(
-    X: Array, categorical: Sequence[int], groups: Sequence[Group]
-) -> tuple[list[int], tuple[CategoricalColumn, ...]]:
-    """Numeric columns, and the categorical features."""
-    if X.ndim != 2 or not len(X) or X.dtype.kind not in "fiub":
-        raise invalid("X", f"training rows are a matrix of numbers [rows, columns], not {X.dtype} {list(X.shape)}")
-    features = []
-    taken = {int(n) for n in categorical}
-    for n in sorted(taken):
-        levels, counts = np.unique(_present(X[:, n], n), return_counts=True)
-        features.append(CategoricalColumn(Group("", (n,), "categorical"), levels, tuple(counts / counts.sum())))
-    for group in groups:
-        members = [int(m) for m in group.members]  # type: ignore[arg-type]
-        taken.update(members)
-        levels, counts = np.unique(X[:, members], axis=0, return_counts=True)
-        features.append(CategoricalColumn(group, levels, tuple(counts / counts.sum())))
-    return [n for n in range(X.shape[1]) if n not in taken], tuple(features)
+class _Table:
+    """The columns of training rows, by input and number. `numeric`: those that no feature of `features` took."""
+
+    def __init__(self, X: Training, name: str) -> None:
+        names = _names(X)
+        self._single = None if names else name
+        if names and name:
+            raise invalid("input", "columns by input name their inputs themselves")
+        given = {n: np.asarray(X[n]) for n in names} if names else {name: np.asarray(X)}
+        self._columns: dict[_Place, Array] = {}
+        for n, array in given.items():
+            if (
+                (not names and array.ndim != 2)
+                or array.ndim == 0
+                or not array.size
+                or array.dtype.kind not in "fiubUOT"
+            ):
+                what = f"input {n!r} takes an array [rows, ...]" if names else "training rows are a matrix"
+                raise invalid("X", f"{what} of numbers or text, not {array.dtype} {list(array.shape)}")
+            flat = array.reshape(len(array), -1)
+            self._columns |= {(n, k): flat[:, k] for k in range(flat.shape[1])}
+        self._rows = len(next(iter(self._columns.values())))
+        for place, column in self._columns.items():
+            if len(column) != self._rows:
+                raise invalid("X", f"{self._shown(place)} has {len(column)} rows, the first {self._rows}")
+            if column.dtype.kind in "OT" and not all(isinstance(v, str) for v in column.tolist()):
+                raise invalid("X", f"{self._shown(place)} holds text and something else: text has no missing value")
+        self.numeric = list(self._columns)
+
+    def features(self, categorical: Sequence[Column], groups: Sequence[Group]) -> tuple[CategoricalColumn, ...]:
+        """The categorical features: coded columns by their place, then groups."""
+        taken = {place for column in categorical for place in self._places(column, "categorical")}
+        taken |= {place for place, column in self._columns.items() if column.dtype.kind in "bUOT"}
+        members = [[p for m in group.members for p in self._places(m, "groups")] for group in groups]
+        grouped = {place for places in members for place in places}
+        listed = [p for p in self._columns if p in taken and p not in grouped]
+        self.numeric = [p for p in self._columns if p not in taken and p not in grouped]
+        coded = [self._feature(Group("", (), "categorical"), [place], lone=True) for place in listed]
+        return (*coded, *(self._feature(g, places) for g, places in zip(groups, members, strict=True)))
+
+    def _feature(self, group: Group, places: list[_Place], *, lone: bool = False) -> CategoricalColumn:
+        """A feature with its levels, [L, members] or [L] for a lone one, and how often they are."""
+        columns = [self._columns[place] for place in places]
+        if len({column.dtype.kind in "UOT" for column in columns}) > 1:
+            raise invalid("groups", f"group {group.name!r} holds text and numbers")
+        known, codes = zip(*(np.unique(c, return_inverse=True) for c in columns), strict=True)
+        found, counts = np.unique(np.stack(codes, axis=1), axis=0, return_counts=True)
+        levels = np.stack([values[found[:, n]] for n, values in enumerate(known)], axis=1)
+        members = tuple(place if place[0] else place[1] for place in places)
+        frequencies = tuple((counts / counts.sum()).tolist())
+        return CategoricalColumn(Group(group.name, members, group.kind), levels[:, 0] if lone else levels, frequencies)
+
+    def _places(self, column: Column, field: str) -> list[_Place]:
+        """Where a column stands; by an input's name alone all of that input's."""
+        if isinstance(column, tuple):
+            places = [p for p in self._columns if p == column]
+        elif isinstance(column, str):
+            places = [p for p in self._columns if p[0] == column] if self._single is None else []
+        else:
+            places = [p for p in self._columns if p == (self._single, int(column))]
+        if not places:
+            known = ", ".join(self._shown(p) for p in list(self._columns)[:20])
+            raise invalid(field, f"X has no column {column!r}; it has {known}")
+        return places
+
+    def present(self, place: _Place) -> tuple[NDArray[np.float64], float]:
+        """The values of a column that aren't missing, and the share of those that are."""
+        values = self._columns[place].astype(np.float64)
+        held: NDArray[np.float64] = values[~np.isnan(values)]
+        if not len(held):
+            raise invalid("X", f"{self._shown(place)} has no value at all; leave it out")
+        return held, 1 - len(held) / len(values)
+
+    def _shown(self, place: _Place) -> str:
+        name, n = place
+        several = (name, 1) in self._columns
+        return f"column {n}" if self._single is not None else f"column {n} of {name!r}" if several else f"{name!r}"
 
 
-def _present(column: Array, n: int) -> NDArray[np.float64]:
-    values = column.astype(np.float64)
-    held: NDArray[np.float64] = values[~np.isnan(values)]
-    if not len(held):
-        raise invalid("X", f"column {n} has no value at all; leave it out")
-    return held
+def _names(X: Training) -> list[str]:
+    """The inputs of columns by input; none where X is one input's matrix."""
+    columns = getattr(X, "columns", None)  # of a data frame, whoever made it
+    if columns is None:
+        columns = X if isinstance(X, Mapping) else getattr(getattr(X, "dtype", None), "names", None)
+    if columns is None:
+        return []
+    names = list(columns)
+    if not names or not all(isinstance(name, str) and name for name in names):
+        raise invalid("X", "columns by input have the names of inputs")
+    return names
 
 
-def _quartiles(column: Array, n: int, name: str) -> QuartileColumn:
-    held = _present(column, n)
+def _quartiles(table: _Table, place: _Place) -> QuartileColumn:
+    held, missing = table.present(place)
     low, high = float(held.min()), float(held.max())
     inner = np.unique(np.percentile(held, [25, 50, 75]))
     boundaries = inner[inner < high]  # a boundary at the largest value would close an empty bin
@@ -150,15 +227,15 @@ def _quartiles(column: Array, n: int, name: str) -> QuartileColumn:
     parts = [held[bins == k] for k in range(count)]
     edges = [low, *boundaries.tolist(), high]
     return QuartileColumn(
-        element=n,
+        element=place[1],
         boundaries=tuple(boundaries.tolist()),
         frequencies=tuple(len(p) / len(held) for p in parts),
         means=tuple(float(p.mean()) if len(p) else edges[k] for k, p in enumerate(parts)),
         stds=tuple((float(p.std()) if len(p) else 0.0) + _TINY for p in parts),
         mins=tuple(edges[:-1]),
         maxs=tuple(edges[1:]),
-        missing_rate=1 - len(held) / len(column),
-        input=name,
+        missing_rate=missing,
+        input=place[0],
     )
 
 

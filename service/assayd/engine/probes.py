@@ -44,10 +44,15 @@ def _padded(x: Array) -> Array:
 
 
 def probes_from(subject: Subject) -> Iterator[Probe]:
-    """Probes around a caller's instance and its first baseline: both, half-way between, and the instance with noise."""
+    """Probes around a caller's instance and its first baseline: both, half-way between, and the instance with noise.
+
+    What isn't floating is shuffled and mixed with the baseline in the first probe, and only mixed in the second: each
+    column of a table may have levels of its own. Text is never shuffled, for it hardly ever is a sequence.
+    """
     draw = np.random.default_rng(0)
-    for noise in (0.1, 1.0):
-        yield {name: _around(x, subject.baselines.get(name), noise, draw) for name, x in subject.inputs.items()}
+    others = {name: tensor[0, ...] for name, tensor in subject.baselines.items() if len(tensor)}
+    for noise, shuffle in ((0.1, True), (1.0, False)):
+        yield {name: _around(x, others.get(name, x), noise, shuffle, draw) for name, x in subject.inputs.items()}
 
 
 def row(probe: Probe, number: int) -> dict[str, Array]:
@@ -57,6 +62,25 @@ def row(probe: Probe, number: int) -> dict[str, Array]:
 
 def _noise(s: TensorSignature, extent: int, scale: float, draw: np.random.Generator) -> Array:
     shape = (ROWS, *(extent if n is None else n for n in s.shape or ()))
+    noise = _of_dtype(s, shape, scale, draw)
+    columns = noise.reshape(ROWS, -1)  # a view
+    if columns.shape[1] == len(s.levels):
+        for n, known in enumerate(s.levels):
+            values = _stored(known, noise.dtype)
+            if len(values):
+                # In turn, for a few draws of a few levels may all be the same.
+                columns[:, n] = values[(draw.integers(len(values)) + np.arange(ROWS)) % len(values)]
+    return noise
+
+
+def _stored(known: tuple[str | int, ...], dtype: np.dtype[np.generic]) -> Array:
+    """Levels as an input holds them that may be cast on its way to the encoder; none where that can't be."""
+    if dtype == object:
+        return np.array([str(value) for value in known], dtype=object)
+    return np.array([value for value in known if not isinstance(value, str)], np.int64).astype(dtype)
+
+
+def _of_dtype(s: TensorSignature, shape: tuple[int, ...], scale: float, draw: np.random.Generator) -> Array:
     kind = s.dtype
     if kind is None or kind == object:
         return np.array(_WORDS, dtype=object)[draw.integers(0, len(_WORDS), shape)]
@@ -68,8 +92,7 @@ def _noise(s: TensorSignature, extent: int, scale: float, draw: np.random.Genera
     return (draw.standard_normal(shape) * min(scale, 100.0 if kind == np.float16 else scale)).astype(kind)
 
 
-def _around(x: Array, baselines: Array | None, noise: float, draw: np.random.Generator) -> Array:
-    other = x if baselines is None else baselines[0]
+def _around(x: Array, other: Array, noise: float, shuffle: bool, draw: np.random.Generator) -> Array:
     rows: Sequence[Array]
     if np.issubdtype(x.dtype, np.floating):
         finite = x[np.isfinite(x)].astype(np.float64)
@@ -80,6 +103,11 @@ def _around(x: Array, baselines: Array | None, noise: float, draw: np.random.Gen
             rows = [x, other, (x.astype(np.float64) + other) / 2, moved]
     else:
         # Ids that the instance itself holds are valid; in another order they are another row.
-        shuffled = draw.permutation(x.ravel()).reshape(x.shape)
-        rows = [x, other, shuffled, np.where(draw.random(x.shape) < 0.5, x, other)]
+        ids = shuffle and x.dtype != object
+        third = draw.permutation(x.ravel()).reshape(x.shape) if ids else _mixed(x, other, draw)
+        rows = [x, other, third, _mixed(x, other, draw)]
     return np.stack([np.asarray(r).astype(x.dtype, copy=False) for r in rows])
+
+
+def _mixed(x: Array, other: Array, draw: np.random.Generator) -> Array:
+    return np.where(draw.random(x.shape) < 0.5, x, other)

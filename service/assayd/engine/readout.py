@@ -9,6 +9,7 @@ import numpy as np
 from assayd.engine.backend import Readout, Whole
 from assayd.errors import ModelUnfit
 from assayd.types.arrays import Array, Floats
+from assayd.types.model import Signature
 from assayd.types.rows import Pick
 
 
@@ -30,16 +31,39 @@ def scaled(values: Array, scale: str) -> Floats:
     """Apply a target's scale; float64 of the same shape.
 
     log and logit want probabilities. They are taken no nearer to 0 than the smallest normal number of the
-    output's dtype and no nearer to 1 than half its resolution, so a saturated output stays finite. Raises ModelUnfit
-    where a value isn't a probability.
+    output's dtype and no nearer to 1 than half its resolution, so a saturated output stays finite and all others are
+    what they are. Raises ModelUnfit where a value isn't a probability; what a forest's sum of votes exceeds 0 or 1 by
+    is rounding.
     """
     p = values.astype(np.float64)
     if scale == "raw":
         return p
-    if np.any((p < 0) | (p > 1)):
+    kind = _resolution(values.dtype)
+    rounding = float(kind.eps) ** 0.5
+    if np.any((p < -rounding) | (p > 1 + rounding)):
         raise ModelUnfit(
             f"scale {scale} needs a probability, and the output has {float(p.min()):g} … {float(p.max()):g}"
         )
-    kind = np.finfo(values.dtype) if np.issubdtype(values.dtype, np.floating) else np.finfo(np.float64)
     p = np.clip(p, float(kind.tiny), 1 - float(kind.eps) / 2 if scale == "logit" else 1.0)
     return np.log(p) if scale == "log" else np.log(p) - np.log1p(-p)
+
+
+def clipped(picks: tuple[Pick, ...], signature: Signature, scores: Floats) -> bool:
+    """Whether some probability was clipped before its log or logit. scores: [n, T], a target each, as they were read.
+
+    A weighted sum shows it where all but one of its weights are 0; of more it doesn't say.
+    """
+    if all(pick.scale == "raw" for pick in picks):
+        return False
+    for pick, column in zip(picks, scores.T, strict=True):
+        weights = np.ones(1) if pick.weights is None else pick.weights[pick.weights != 0]
+        if pick.scale != "raw" and len(weights) == 1:
+            edges = np.array([0] if pick.scale == "log" else [0, 1], signature.output(pick.output).dtype)
+            if np.isin(column, weights * scaled(edges, pick.scale)).any():
+                return True
+    return False
+
+
+def _resolution(dtype: np.dtype[np.generic]) -> np.finfo[np.float64]:
+    """Of an output; integers count as float64."""
+    return np.finfo(dtype if np.issubdtype(dtype, np.floating) else np.float64)  # type: ignore[arg-type]

@@ -9,6 +9,7 @@ import numpy as np
 from assayd.errors import InvalidRequest, InvalidTensor, ModelUnfit
 from assayd.types.arrays import Array
 from assayd.types.model import Signature, TensorSignature
+from assayd.types.statistics import Table, inputs_of
 
 
 def check_inputs(inputs: Mapping[str, Array], signature: Signature) -> None:
@@ -54,8 +55,10 @@ def _dtype_name(dtype: object) -> str:
     return "string" if dtype == object else str(dtype)
 
 
-def explained_inputs(chosen: tuple[str, ...], signature: Signature) -> tuple[str, ...]:
-    """Inputs that are perturbed, in the model's order: those asked for, else all floating ones, or a lone integer one.
+def explained_inputs(chosen: tuple[str, ...], signature: Signature, table: Table | None = None) -> tuple[str, ...]:
+    """Inputs that are perturbed, in the model's order: those asked for, else those that the table has columns of.
+
+    Where there is no table, or one that names none of several inputs: all floating ones, or a lone integer one.
 
     Raises InvalidRequest naming `inputs_to_explain`, ModelUnfit where there is nothing to choose.
     """
@@ -69,6 +72,11 @@ def explained_inputs(chosen: tuple[str, ...], signature: Signature) -> tuple[str
             raise InvalidRequest(f"input {name!r} is named twice", field=f"inputs_to_explain[{n}]")
     if chosen:
         return tuple(name for name in names if name in chosen)
+    if table is not None:
+        # A name that the model lacks is refused with its place in the table by whoever draws from it.
+        tabled = tuple(name for name in names if name in inputs_of(table))
+        if tabled or len(names) == 1:
+            return tabled or tuple(names)
     floating = tuple(s.name for s in signature.inputs if s.dtype is not None and np.issubdtype(s.dtype, np.floating))
     if floating:
         return floating

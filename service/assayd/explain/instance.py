@@ -9,12 +9,13 @@ from dataclasses import replace
 import numpy as np
 
 from assayd.engine.backend import LoadedModel, Readout, Whole
+from assayd.engine.readout import clipped
 from assayd.errors import NotReproducible
 from assayd.explain.allowance import Allowance
 from assayd.explain.checks import RowsInteract, allowed_difference, alone_difference, check_finite
 from assayd.explain.deadline import before, over_budget
 from assayd.explain.notices import about_subject, doubts
-from assayd.explain.outcome import InstanceExplained
+from assayd.explain.outcome import InstanceExplained, Notice
 from assayd.explain.prepare import Preparation
 from assayd.explain.readout import Wanted, waits_for_x, wanted_scores
 from assayd.explain.record import record_of
@@ -42,6 +43,7 @@ class InstanceRun:
         self._allowance = Allowance.of(shared.request, shared.tally.limit)
         self._works: list[Work] = []
         self._asked = self._scored = 0
+        self._clipped = False
 
     async def explain(self) -> InstanceExplained:
         """Explain. Raises AssayError, and RowsInteract where the model must not be run in batches."""
@@ -76,6 +78,7 @@ class InstanceRun:
             difference = alone_difference(alone.outputs(), wanted.picks, found)
             if difference > allowed_difference(wanted.picks, self._signature):
                 raise RowsInteract(difference, self._asked)
+        self._clipped = clipped(wanted.picks, self._signature, found)
         scores = Scores(found[head : head + plan.size], found[0], found[1:head])
         attribution = await self._rounds(explanation, scores, wanted)
         return await self._result(attribution, scores, wanted, difference, len(lone))
@@ -114,8 +117,11 @@ class InstanceRun:
         self._ask(plan.size)
         work = self._submit(plan, picks)
         await self._wait(work, plan.least)
+        if not work.scored_rows:
+            return None
         self._scored += work.scored_rows
-        return work.scores() if work.scored_rows else None
+        self._clipped |= clipped(picks, self._signature, work.scores())
+        return work.scores()
 
     async def _result(
         self, attribution: Attribution, scores: Scores, wanted: Wanted, difference: float | None, lone: int
@@ -127,7 +133,7 @@ class InstanceRun:
             key=request.keys[self._position] if request.keys else "",
             position=self._position,
             targets=wanted.targets,
-            attribution=attribution,
+            attribution=replace(attribution, drawn=None),  # it may hold all rows
             segments=attribution.segments or self._subject.segments,
             x_scores=scores.x,
             baseline_scores=scores.baselines,
@@ -136,13 +142,16 @@ class InstanceRun:
             rows_asked=self._asked,
             rows_scored=self._scored,
             rows_run=self._scored + lone,
-            notices=(*about_subject(self._subject), *doubts(attribution, differential=wanted.jacobian is not None)),
+            notices=(*about_subject(self._subject), *self._doubts(attribution, wanted)),
             jacobian=wanted.jacobian,
             partial=self._allowance.cut_short,
             drawn=drawn,
         )
         about = (shared.job.request_id, request, result, self._subject, self._model, shared.stack)
         return replace(result, record=await shared.offload.reduce(record_of, *about))
+
+    def _doubts(self, attribution: Attribution, wanted: Wanted) -> list[Notice]:
+        return doubts(attribution, differential=wanted.jacobian is not None, clipped=self._clipped)
 
     # ---- rows ------------------------------------------------------------------------------------------------------
 

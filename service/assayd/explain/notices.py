@@ -11,16 +11,19 @@ from assayd.types.subject import Subject
 _LOW_FIT = 0.2
 
 
-def doubts(attribution: Attribution, *, differential: bool) -> list[Notice]:
+def doubts(attribution: Attribution, *, differential: bool, clipped: bool) -> list[Notice]:
     """What the numbers themselves say against being relied on."""
+    found = []
+    if clipped:
+        text = "a probability of 0 or 1 was clipped before its log or logit: the size of these numbers is a convention"
+        found.append(Notice("SCALE_CLIPPED", text))
     if attribution.r_squared is not None and (fit := float(attribution.r_squared.min())) < _LOW_FIT:
-        return [
-            Notice("LOW_FIT", f"the surrogate explains {fit:.0%} of the scores' variance: its coefficients say little")
-        ]
+        text = f"the surrogate explains {fit:.0%} of the scores' variance: its coefficients say little"
+        found.append(Notice("LOW_FIT", text))
     if differential and attribution.values is not None and not attribution.values.any():
         text = "every derivative is 0: the model is flat here, or saturated, or made of steps like a tree"
-        return [Notice("ZERO_JACOBIAN", text)]
-    return []
+        found.append(Notice("ZERO_JACOBIAN", text))
+    return found
 
 
 def about_subject(subject: Subject) -> list[Notice]:

@@ -17,7 +17,7 @@ from assayd.types.arrays import Array
 from assayd.types.method import Differential
 from assayd.types.model import LAYOUTS, InputFacts
 from assayd.types.request import Constant, Elements
-from assayd.types.statistics import GaussianTable, QuartileTable, with_names
+from assayd.types.statistics import QuartileTable, table_of, with_names
 from assayd.types.subject import Segments, Subject
 
 
@@ -47,34 +47,35 @@ def check_names(request: ExplainRequest, explained: tuple[str, ...]) -> None:
     ):
         for name in parameter.values:
             if name and name not in explained:
-                raise InvalidRequest(f"{name[:80]!r} isn't among the explained inputs {list(explained)}", field=field)
+                raise InvalidRequest(
+                    f"{name[:80]!r} isn't among the explained inputs {list(explained)}: name it in inputs_to_explain",
+                    field=field,
+                )
 
 
 def named(request: ExplainRequest, explained: tuple[str, ...]) -> ExplainRequest:
-    """The request with the spec's feature names on the columns of a table's statistics. Raises InvalidRequest."""
-    table = _table(request)
+    """The request with the features' names on the columns of a table's statistics. Raises InvalidRequest."""
+    table = table_of(request.method)
     if table is None:
         return request
     kind = "quartile" if isinstance(table, QuartileTable) else "gaussian"
     with within(f"{request.method_name}.sampling.{kind}"):
-        table = with_names(table, explained, _feature_names(request))
+        table = with_names(table, explained, _feature_names(request, explained))
     return replace(request, method=replace(request.method, sampling=table))  # type: ignore[type-var]
 
 
-def _table(request: ExplainRequest) -> QuartileTable | GaussianTable | None:
-    """The training statistics that the method draws rows by, if it does."""
-    sampling = getattr(request.method, "sampling", None)
-    return sampling if isinstance(sampling, QuartileTable | GaussianTable) else None
-
-
-def _feature_names(request: ExplainRequest) -> dict[str, tuple[str, ...]]:
-    return {name: facts.feature_names for name, facts in request.spec.inputs.items() if facts.feature_names}
+def _feature_names(request: ExplainRequest, explained: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    """By input, one name an element: the spec's, or the input's own where it is a column by itself; else absent."""
+    names = {name: facts.feature_names for name, facts in request.spec.inputs.items() if facts.feature_names}
+    columns = (name for name in explained if request.inputs[name][0, ...].size == 1)
+    return {name: (name,) for name in columns} | names
 
 
 def build_subject(request: ExplainRequest, explained: tuple[str, ...], position: int) -> Subject:
     """The subject of one instance. Raises InvalidRequest and InvalidTensor with the request's field."""
-    inputs: dict[str, Array] = {name: x[position] for name, x in request.inputs.items()}
-    chosen = {name: np.asarray(inputs[name]) for name in explained}
+    # The ellipsis keeps an instance without axes an array: of text it would be a str.
+    inputs: dict[str, Array] = {name: x[position, ...] for name, x in request.inputs.items()}
+    chosen = {name: inputs[name] for name in explained}
     spatial, channel = {}, {}
     for name, x in chosen.items():
         spatial[name], channel[name] = axes_of(request, name, x.ndim)
@@ -86,7 +87,7 @@ def build_subject(request: ExplainRequest, explained: tuple[str, ...], position:
         with within(method):
             scale = request.method.nudge_scale(chosen)
     if cut is not None:
-        names = _feature_names(request)
+        names = _feature_names(request, explained)
         with within(f"{method}.features"):
             segments = segments_of(cut, chosen, spatial, channel, names, request.spec.groups)
     baselines = _baselines(request, chosen, spatial, channel, segments)
@@ -108,11 +109,17 @@ def _baselines(
 ) -> dict[str, Array]:
     found: dict[str, Array] = {}
     # Nudges and the columns of a table take no baseline's place.
-    if isinstance(request.method, Differential) or _table(request) is not None:
+    if isinstance(request.method, Differential) or table_of(request.method) is not None:
         return {name: np.empty((0, *x.shape), x.dtype) for name, x in chosen.items()}
     for name, x in chosen.items():
         asked = request.method.baseline.get(name)
         spec = asked or request.spec.inputs.get(name, InputFacts()).baseline or Constant(0.0)
+        if x.dtype == object and isinstance(spec, Constant):
+            raise InvalidRequest(
+                f"input {name!r} holds text, for which no number can stand: give it a baseline of its own, a STRING"
+                f" tensor of shape {list(x.shape)}, or [K, ...] for a background set",
+                field=f"{request.method_name}.baseline",
+            )
         ids = None if segments is None else segments.ids[name]
         with within(f"{request.method_name}.baseline"):
             found[name] = baseline_of(spec, x, spatial[name], channel[name], ids)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -69,23 +69,31 @@ def _place(
     member: Member, inputs: Mapping[str, Array], index: Mapping[str, Mapping[str, list[int]]]
 ) -> tuple[str, int]:
     """The input and row-major position of one member."""
-    name = member.input
     explained = ", ".join(map(repr, inputs))
-    if name == "" and name not in inputs:
-        if len(inputs) != 1:
-            raise InvalidRequest(f"a member must name its input where several are explained: {explained}")
-        name = next(iter(inputs))
-    if name not in inputs:
-        raise InvalidRequest(f"input {name!r} is not explained; explained: {explained}")
-    element = member.element
-    if isinstance(element, str):
-        hits = index[name].get(element, [])
-        if len(hits) != 1:
-            why = "several features are" if hits else "the model's spec has no feature"
-            raise InvalidRequest(f"{why} named {element!r} in input {name!r}: use an index, or another name")
-        element = hits[0]
+    if member.input in inputs:
+        among = [member.input]
+    elif member.input == "":
+        among = list(inputs)
+    else:
+        raise InvalidRequest(f"input {member.input!r} is not explained; explained: {explained}")
+    if isinstance(member.element, str):
+        name, element = _named(member.element, among, index)
+    elif len(among) == 1:
+        name, element = among[0], member.element
+    else:
+        raise InvalidRequest(f"a member must name its input where several are explained: {explained}")
     if not 0 <= element < inputs[name].size:
         raise InvalidRequest(
             f"element {element} is out of range: input {name!r} has elements 0 to {inputs[name].size - 1}"
         )
     return name, element
+
+
+def _named(wanted: str, among: Sequence[str], index: Mapping[str, Mapping[str, list[int]]]) -> tuple[str, int]:
+    """The only feature of that name in these inputs."""
+    hits = [(name, element) for name in among for element in index[name].get(wanted, [])]
+    if len(hits) == 1:
+        return hits[0]
+    why = "several features are" if hits else "there is no feature"
+    where = f"in input {among[0]!r}" if len(among) == 1 else f"in the explained inputs {', '.join(map(repr, among))}"
+    raise InvalidRequest(f"{why} named {wanted!r} {where}: use an index, or another name")

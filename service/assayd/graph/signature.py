@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from onnx import GraphProto, TensorProto, ValueInfoProto, helper
 
+from assayd.graph.levels import levels_of
 from assayd.graph.open_batch import Batch
 from assayd.graph.places import Dims, Place, dims_of
 from assayd.graph.vocabulary import vocabularies
@@ -43,7 +44,7 @@ def _output_axis(dims: Dims, places: list[Place], symbols: set[str]) -> int | No
 
 def signature_of(graph: GraphProto, batch: Batch, labels: Mapping[str, tuple[str, ...]]) -> Signature:
     """The signature of a tidied graph. labels: class labels by output."""
-    rows = vocabularies(graph)
+    rows, levels = vocabularies(graph), levels_of(graph)
     places = [place for place in batch.places.values() if place is not None]
     inputs = []
     symbols: set[str] = set()
@@ -61,6 +62,7 @@ def signature_of(graph: GraphProto, batch: Batch, labels: Mapping[str, tuple[str
                 axis,
                 place.extent if place else None,
                 vocabulary=rows.get(value.name) if dtype is not None and dtype.kind in "iu" else None,
+                levels=levels.get(value.name, ()),
             )
         )
     return Signature(tuple(inputs), tuple(_output(value, batch, places, symbols, labels) for value in graph.output))

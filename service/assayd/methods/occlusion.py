@@ -12,7 +12,7 @@ from assayd.errors import InvalidRequest
 from assayd.types.arrays import Floats
 from assayd.types.method import Explanation
 from assayd.types.request import BaselineSpec, FeatureSpec, PerInput
-from assayd.types.result import Attribution, Scores, WindowGrid
+from assayd.types.result import Attribution, Drawn, WindowGrid
 from assayd.types.rows import BoxRows, MaskRows, Plan
 from assayd.types.subject import Subject
 
@@ -36,7 +36,8 @@ class Occlusion:
 
     Attribution: values [T, F]. maps: for windows the mean over the windows that cover an element, 0 where none does;
     for features the feature's value on each of its elements, 0 elsewhere. errors, map_errors: standard error of the
-    mean over the baselines; None and empty where K = 1, as the numbers are exact then.
+    mean over the baselines; None and empty where K = 1, as the numbers are exact then. drawn: the scores of each window
+    or feature at its baseline.
     """
 
     window: PerInput[tuple[int, ...]] = field(default_factory=PerInput)
@@ -65,12 +66,12 @@ class Occlusion:
         count = grids[-1].first_feature + _windows(grids[-1])
         baselines = subject.baseline_count
         scores = yield Plan(count * baselines, _box_rows(grids, subject, baselines))
-        each = _differences(scores, count, baselines)
+        rows = scores.rows.reshape(count, baselines, -1)
 
         def paint(values: Floats) -> dict[str, Floats]:
             return {grid.input: _mean_over_cover(values, grid, subject.inputs[grid.input].shape) for grid in grids}
 
-        return _attribution(each, paint, tuple(grids))
+        return _attribution(rows, scores.x, paint, tuple(grids))
 
     def _ablate(self, subject: Subject) -> Explanation:
         if self.stride:
@@ -82,8 +83,8 @@ class Occlusion:
             raise ValueError("ablation needs a subject with segments")
         baselines = subject.baseline_count
         scores = yield Plan(segments.count * baselines, _mask_rows(segments.count, baselines))
-        each = _differences(scores, segments.count, baselines)
-        return _attribution(each, segments.paint, ())
+        rows = scores.rows.reshape(segments.count, baselines, -1)
+        return _attribution(rows, scores.x, segments.paint, ())
 
     def _grids(self, subject: Subject) -> list[WindowGrid]:
         if self.edge not in EDGE_RULES:
@@ -188,19 +189,21 @@ def _mask_rows(features: int, baselines: int) -> Callable[[int, int], Sequence[M
     return rows
 
 
-def _differences(scores: Scores, features: int, baselines: int) -> Floats:
-    """f(x) - f(row), [K, T, F]."""
-    return scores.x[:, np.newaxis] - scores.rows.reshape(features, baselines, -1).transpose(1, 2, 0)
-
-
 def _attribution(
-    each: Floats, paint: Callable[[Floats], dict[str, Floats]], windows: tuple[WindowGrid, ...]
+    rows: Floats, x: Floats, paint: Callable[[Floats], dict[str, Floats]], windows: tuple[WindowGrid, ...]
 ) -> Attribution:
-    """Means over the baselines, and their standard errors. `paint` is linear: [T, F] to maps."""
+    """Means over the baselines, and their standard errors. rows: [F, K, T]. `paint` is linear: [T, F] to maps."""
+    each = x[:, np.newaxis] - rows.transpose(1, 2, 0)  # [K, T, F]
+    # Of several baselines the mean alone is held: their scores may be hundreds of times as many as the values.
+    scored = rows[:, 0] if len(each) == 1 else rows.mean(axis=1)
     values = each.mean(axis=0)
     maps = paint(values)
+
+    def drawn() -> Drawn:
+        return Drawn(scored.T)
+
     if len(each) == 1:
-        return Attribution(values=values, maps=maps, windows=windows)
+        return Attribution(values=values, maps=maps, windows=windows, drawn=drawn)
     map_errors: dict[str, Floats] = {name: np.zeros_like(mean) for name, mean in maps.items()}
     for baseline in each:  # one at a time: a background set of maps need not fit in memory
         for name, painted in paint(baseline - values).items():
@@ -212,6 +215,7 @@ def _attribution(
         maps=maps,
         map_errors={name: np.sqrt(squares / scale) for name, squares in map_errors.items()},
         windows=windows,
+        drawn=drawn,
     )
 
 

@@ -30,6 +30,8 @@ class TensorSignature:
     class_labels: tuple[str, ...] = ()
     vocabulary: int | None = None
     """For integer inputs that index an embedding: the number of its rows."""
+    levels: tuple[tuple[str | int, ...], ...] = ()
+    """For tables some of whose columns are encoded: by column the values that the encoder knows, or ()."""
 
 
 @dataclass(frozen=True)

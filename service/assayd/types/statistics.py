@@ -159,8 +159,20 @@ class GaussianTable:
 Table: TypeAlias = QuartileTable | GaussianTable
 
 
+def table_of(method: object) -> Table | None:
+    """The training statistics that a method draws rows by, if it does."""
+    sampling = getattr(method, "sampling", None)
+    return sampling if isinstance(sampling, QuartileTable | GaussianTable) else None
+
+
+def inputs_of(table: Table) -> set[str]:
+    """Names of the inputs that a table has columns of; "" among them where it leaves one unnamed."""
+    members = [member.input for feature in table.categorical for member in feature.members]
+    return {*(column.input for column in table.columns), *members}
+
+
 def with_names(table: Table, explained: Sequence[str], feature_names: Mapping[str, tuple[str, ...]]) -> Table:
-    """Give columns the names of the model's spec, and members given by name their index.
+    """Give columns the names of their features, and members given by name their input and index.
 
     feature_names: by input, one name an element, row-major; or absent. A column whose input or element doesn't exist is
     left as it is, for whoever uses the table to refuse.
@@ -168,22 +180,24 @@ def with_names(table: Table, explained: Sequence[str], feature_names: Mapping[st
     Raises `InvalidRequest` (categorical[i].members[j]) where a member's name isn't that of exactly one element.
     """
 
-    def names_of(given: str) -> tuple[str, ...]:
-        name = explained[0] if given == "" and len(explained) == 1 else given
-        return feature_names.get(name, ())
+    def input_of(given: str) -> str:
+        return explained[0] if given == "" and len(explained) == 1 else given
 
     def name(given: str, element: int) -> str:
-        names = names_of(given)
+        names = feature_names.get(input_of(given), ())
         return names[element] if 0 <= element < len(names) else ""
 
     def place(member: Member) -> Member:
         if not isinstance(member.element, str):
             return member
-        hits = [n for n, known in enumerate(names_of(member.input)) if known == member.element]
+        given = input_of(member.input)
+        among = [given] if given else explained
+        hits = [(i, n) for i in among for n, known in enumerate(feature_names.get(i, ())) if known == member.element]
         if len(hits) != 1:
-            why = "several features are" if hits else "the model's spec has no feature"
-            raise InvalidRequest(f"{why} named {member.element!r} in input {member.input!r}: use an index")
-        return Member(member.input, hits[0])
+            why = "several features are" if hits else "there is no feature"
+            where = f"in input {given!r}" if given else "among the explained inputs"
+            raise InvalidRequest(f"{why} named {member.element!r} {where}: use an index")
+        return Member(*hits[0])
 
     categorical = []
     for i, column in enumerate(table.categorical):

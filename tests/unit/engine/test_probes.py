@@ -80,3 +80,51 @@ def test_a_row_is_one_of_each_input():
     got = row(probe, 2)
     assert got["a"].tolist() == [4, 5]
     assert got["b"] == 2
+
+
+def test_levels_that_encoders_know_come_in_turn():
+    known = (("red", "green"), (), ("a", "b", "c"))
+    words = TensorSignature("s", np.dtype(object), (3,), levels=known)
+    codes = TensorSignature("i", np.dtype(np.int32), (2,), levels=((), (7, 9)))
+    number = TensorSignature("f", np.dtype(np.float32), (), levels=((3, 4),))
+    for probe in blind_probes(Signature((words, codes, number), ())):
+        assert set(probe["s"][:, 0]) == {"red", "green"}
+        assert set(probe["s"][:, 2]) == {"a", "b", "c"}
+        assert not set(probe["s"][:, 1]) & {"a", "b", "c"} - {"a", "b"}
+        assert set(probe["i"][:, 1]) == {7, 9}
+        assert set(probe["f"]) == {3, 4}
+
+
+def test_levels_of_a_cast_input_stand_in_its_own_dtype():
+    inputs = (
+        TensorSignature("s", np.dtype(object), (1,), levels=((1, 2),)),
+        TensorSignature("i", np.dtype(np.int32), (1,), levels=((2**40, 2**40 + 1),)),
+        TensorSignature("f", np.dtype(np.float32), (1,), levels=(("a", "b"),)),
+    )
+    for probe in blind_probes(Signature(inputs, ())):
+        assert set(probe["s"].ravel()) == {"1", "2"}
+        assert [probe[name].dtype for name in "if"] == [np.int32, np.float32]
+
+
+def test_words_stay_in_their_columns_and_codes_do_in_one_probe():
+    x, other = np.array(["a0", "b0", "c0"], dtype=object), np.array([["a1", "b1", "c1"]], dtype=object)
+    for probe in probes_from(Subject({"s": x}, {"s": other})):
+        assert all(word[0] == letter for words in probe["s"] for word, letter in zip(words, "abc", strict=True))
+    codes = np.arange(0, 80, 10)
+    first, second = probes_from(Subject({"i": codes}, {"i": codes[None] + 1}))
+    assert (np.abs(second["i"] - codes) <= 1).all()
+    assert not (np.abs(first["i"] - codes) <= 1).all()
+
+
+def test_a_subject_of_no_baselines_is_probed_like_one_that_lacks_them():
+    x = np.array([1, 2], np.float32)
+    got = [p["x"] for p in probes_from(Subject({"x": x}, {"x": np.empty((0, 2), np.float32)}))]
+    want = [p["x"] for p in probes_from(Subject({"x": x}, {}))]
+    np.testing.assert_array_equal(got, want)
+
+
+def test_text_without_axes_is_probed():
+    words = Subject({"s": np.array("a", dtype=object)}, {"s": np.array(["b", "c"], dtype=object)})
+    for probe in probes_from(words):
+        assert probe["s"].shape == (ROWS,)
+        assert set(probe["s"]) == {"a", "b"}

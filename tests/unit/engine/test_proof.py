@@ -1,5 +1,7 @@
 """The proof that rows may share a batch, on real models: what counts, what doesn't, and what is found out."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -114,6 +116,14 @@ def test_a_callers_instance_settles_what_noise_left_open():
     x = (np.linalg.pinv(weights.T.astype(float)) @ np.array([-4e6, 0, 4e6])).astype(np.float32)
     probes = probes_from(Subject({"x": x}, {"x": np.zeros((1, 6), np.float32)}))
     assert prove(plain, opened, probes).verdict is Verdict.PROVEN
+
+
+def test_words_that_a_model_knows_come_from_its_graph():
+    for data in (zoo.strings(hidden=False), zoo.strict_columns()):
+        plain, opened = ready(data)
+        assert prove(plain, opened, blind_probes(plain.signature)).verdict is Verdict.PROVEN
+        untold = replace(plain.signature, inputs=tuple(replace(s, levels=()) for s in plain.signature.inputs))
+        assert prove(plain, opened, blind_probes(untold)).verdict is Verdict.INCONCLUSIVE
 
 
 def test_words_that_a_model_knows_come_from_its_caller():

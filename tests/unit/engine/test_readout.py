@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from assayd.engine.backend import Whole
-from assayd.engine.readout import read_out, scaled
+from assayd.engine.readout import clipped, read_out, scaled
 from assayd.errors import ModelUnfit
+from assayd.types.model import Signature, TensorSignature
 from assayd.types.rows import Pick
 
 Y = np.array([[[1, 2], [3, 4]], [[5, 6], [7, 8]]], np.float32)
@@ -82,3 +83,44 @@ def test_whole_outputs_are_copies_of_those_that_were_named():
     (got,) = read_out(Whole(("y",)), outputs).values()
     outputs["y"][...] = 0
     np.testing.assert_array_equal(got, Y)
+
+
+@pytest.mark.parametrize("scale", ["log", "logit"])
+def test_votes_that_round_beyond_0_and_1_are_probabilities(scale):
+    votes = np.array([1 + 3e-7, -3e-7], np.float32)
+    np.testing.assert_array_equal(scaled(votes, scale), scaled(np.array([1, 0], np.float32), scale))
+    with pytest.raises(ModelUnfit):
+        scaled(np.array([1.001], np.float32), scale)
+
+
+SIGNATURE = Signature((), tuple(TensorSignature(name, np.dtype(d), (2,)) for name, d in (("y", "f4"), ("z", "f8"))))
+
+
+@pytest.mark.parametrize(
+    ("pick", "values", "want"),
+    [
+        (at(0, scale="log"), [0.5, 0], False),
+        (at(1, scale="log"), [0.5, 0], True),
+        (at(0, scale="log"), [1, 0.5], False),
+        (at(0, scale="logit"), [1, 0.5], True),
+        (at(0, scale="logit"), [1e-20, 0.5], False),
+        (at(0), [0, 1], False),
+        (Pick("y", None, np.array([0.0, -3.7]), "logit"), [0.5, 0], True),
+        (Pick("y", None, np.array([0.0, -3.7]), "logit"), [0, 0.5], False),
+    ],
+)
+def test_a_probability_that_was_clipped_is_seen_in_its_score(pick, values, want):
+    y = np.array([[0.3, 0.7], values], np.float32)
+    picks = (Pick("z", np.array([0]), None, "logit"), pick)
+    scores = read_out(picks, {"y": y, "z": np.full((2, 2), 0.5)})
+    assert clipped(picks, SIGNATURE, scores) is want
+
+
+def test_each_output_is_clipped_by_its_own_resolution():
+    for picks, want in (((at(0, scale="log"),), True), ((Pick("z", np.array([0]), None, "log"),), False)):
+        p = np.array([[np.finfo(np.float32).tiny]])
+        assert clipped(picks, SIGNATURE, read_out(picks, {"y": p.astype(np.float32), "z": p})) is want
+
+
+def test_whole_outputs_are_never_scaled():
+    assert not clipped((Pick("y"), Pick("z")), SIGNATURE, np.zeros((3, 4)))

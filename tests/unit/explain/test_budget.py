@@ -39,6 +39,7 @@ def slow():
 
 
 async def ask(s, x=X, method=None, **kind):
+    kind = {"return_rows": True} | kind
     return await s.explain(a_request({"x": x}, method=method or lime(), target=FIRST, **kind))
 
 
@@ -49,7 +50,7 @@ async def test_a_share_of_rows_gives_what_as_many_samples_give():
         for n, (got, full) in enumerate(zip(cut.results, whole.results, strict=True)):
             assert (got.partial, got.rows_asked, got.rows_scored) == (True, 302, 302)
             assert not full.partial
-            asked = got.attribution.drawn().scores.shape[1]
+            asked = got.drawn.scores.shape[1]
             (same,) = (await ask(s, X[n : n + 1], lime(asked), keys=["abc"[n]])).results
             np.testing.assert_allclose(got.attribution.values, same.attribution.values, rtol=1e-6)
             np.testing.assert_allclose(got.attribution.errors, same.attribution.errors, rtol=1e-5)
@@ -69,7 +70,7 @@ async def test_rounds_that_the_budget_ends_keep_what_they_have():
     async with service(MODEL) as s:
         method = lime(4000, until_error=1e-9)
         (got,) = (await ask(s, X[:1], method, budget=Budget(rows=702, partial=True))).results
-        (want,) = (await ask(s, X[:1], lime(got.attribution.drawn().scores.shape[1]))).results
+        (want,) = (await ask(s, X[:1], lime(got.drawn.scores.shape[1]))).results
     assert got.partial
     assert got.rows_scored == 702
     np.testing.assert_allclose(got.attribution.values, want.attribution.values, rtol=1e-6)
@@ -102,7 +103,7 @@ async def test_when_the_time_is_over_the_rows_scored_so_far_are_the_answer():
         assert result.partial
         assert 15 < result.rows_scored < 400
         assert result.rows_asked > 1500
-        drawn = result.attribution.drawn()
+        drawn = result.drawn
         (want,) = (await ask(s, X[:1], lime(drawn.scores.shape[1]))).results
         np.testing.assert_allclose(result.attribution.values, want.attribution.values, rtol=1e-6)
         await until(lambda: not s.scheduler.queued_rows)
@@ -138,7 +139,7 @@ async def test_time_that_is_not_enough_for_anything_fails(left, partial):
 async def test_rows_are_returned_where_they_are_wanted():
     async with service(MODEL) as s:
         (got,) = (await ask(s, X[:1], lime(50), return_rows=True)).results
-        (without,) = (await ask(s, X[:1], lime(50))).results
+        (without,) = (await ask(s, X[:1], lime(50), return_rows=False)).results
     assert without.drawn is None
     assert got.drawn.samples[""].shape == (50, 12)
     assert got.drawn.scores.shape == (1, 50)

@@ -370,3 +370,22 @@ async def test_a_model_that_got_the_cpu_where_the_server_has_cuda_is_noticed():
     (notice,) = got.notices
     assert notice.code == "CPU_FALLBACK"
     assert "CPUExecutionProvider" in notice.message
+
+
+async def test_a_probability_that_had_to_be_clipped_is_noticed():
+    b = zoo.Builder(0)
+    b.op("Clip", "x", b.constant(0.0, np.float32), b.constant(1.0, np.float32), outputs=["y"])
+    data = b.model({"x": (zoo.FLOAT, ["N", 3])}, {"y": (zoo.FLOAT, ["N", 3])})
+    baseline = PerInput({"": Constant(0.25)})
+    method = ("occlusion", METHODS["occlusion"](features=Elements(), baseline=baseline))
+    async with service(data) as s:
+        for x, scale, codes in (
+            ([0.5, 0.2, 0.3], "logit", set()),
+            ([1.5, 0.2, 0.3], "logit", {"SCALE_CLIPPED"}),
+            ([1.5, 0.2, 0.3], "log", set()),
+            ([-1.0, 0.2, 0.3], "log", {"SCALE_CLIPPED"}),
+            ([-1.0, 0.2, 0.3], "raw", set()),
+        ):
+            target = TargetSpec(None, AtIndex((0,)), scale)
+            got = await s.explain(a_request({"x": np.array([x], np.float32)}, method=method, target=target))
+            assert {n.code for n in got.results[0].notices} == codes

@@ -6,6 +6,8 @@ import pytest
 from assayd.errors import InvalidRequest, InvalidTensor, ModelUnfit
 from assayd.explain.inputs import check_inputs, explained_inputs
 from assayd.types.model import Signature, TensorSignature
+from assayd.types.request import Member
+from assayd.types.statistics import CategoricalColumn, GaussianColumn, GaussianTable
 
 
 def sig(**inputs):
@@ -70,3 +72,28 @@ def test_a_choice_that_means_nothing_is_refused(chosen, message):
     with pytest.raises(InvalidRequest, match=message) as got:
         explained_inputs(chosen, MANY)
     assert got.value.field == "inputs_to_explain[1]"
+
+
+def table(*inputs, members=()):
+    columns = tuple(GaussianColumn(name, 0, 0.0, 1.0) for name in inputs)
+    features = tuple(CategoricalColumn((Member(name, 0),), np.zeros(1), (1.0,)) for name in members)
+    return GaussianTable(columns, features)
+
+
+@pytest.mark.parametrize(
+    ("given", "want"),
+    [
+        (table("i"), ("i",)),
+        (table("h", members=("s", "i")), ("i", "h", "s")),
+        (table("z", "i"), ("i",)),
+        (table("z"), ("f", "h")),
+        (table(""), ("f", "h")),
+    ],
+)
+def test_a_table_explains_the_inputs_it_has_columns_of(given, want):
+    assert explained_inputs((), MANY, given) == want
+    assert explained_inputs(("h",), MANY, given) == ("h",)
+
+
+def test_a_table_of_the_only_input_need_not_name_it():
+    assert explained_inputs((), sig(s=(object, (2,))), table("")) == ("s",)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from assayd.errors import InvalidRequest, InvalidTensor
-from assayd.explain.subject import axes_of, build_subject, check_names
+from assayd.explain.subject import axes_of, build_subject, check_names, named
 from assayd.methods import METHODS
 from assayd.types.model import InputFacts, ModelSpec
 from assayd.types.request import (
@@ -21,6 +21,7 @@ from assayd.types.request import (
     PerInput,
     SegmentMean,
 )
+from assayd.types.statistics import GaussianColumn, GaussianTable
 from tests.unit.explain.made import a_request
 
 RNG = np.random.default_rng(0)
@@ -180,3 +181,48 @@ def test_entries_for_inputs_that_are_not_explained_are_refused():
     with pytest.raises(InvalidRequest) as got:
         check_names(a_request(TWO, method=method), ("a",))
     assert got.value.field == "occlusion.baseline"
+
+
+ROW = {
+    "age": np.array([[40]]),
+    "both": np.ones((1, 2), np.float32),
+    "city": np.array([["Rome"]], dtype=object),
+    "word": np.array(["yes"], dtype=object),
+}
+
+
+@pytest.mark.parametrize("baseline", [{}, {"": Constant(0)}, {"city": Constant(1)}])
+def test_text_has_no_baseline_unless_one_is_given(baseline):
+    asked = a_request(ROW, method=windows(baseline=PerInput(baseline)))
+    with pytest.raises(InvalidRequest, match=r"'city' holds text.*a STRING tensor of shape \[1\]") as got:
+        build_subject(asked, ("age", "city"), 0)
+    assert got.value.field == "occlusion.baseline"
+    given = PerInput({"city": Given(np.array([["Bern"], ["Oslo"]], dtype=object))})
+    subject = build_subject(a_request(ROW, method=windows(baseline=given)), ("age", "city"), 0)
+    assert subject.baselines["city"].tolist() == [["Bern"], ["Oslo"]]
+    assert subject.baselines["age"].tolist() == [[0], [0]]
+
+
+def test_text_without_axes_stays_an_array():
+    given = PerInput({"": Given(np.array("no", dtype=object))})
+    method = occlusion(features=Elements(), baseline=given)
+    subject = build_subject(a_request(ROW, method=method), ("word",), 0)
+    assert (subject.inputs["word"].shape, subject.inputs["word"].dtype) == ((), np.dtype(object))
+    assert subject.baselines["word"].tolist() == ["no"]
+
+
+def test_an_input_that_is_a_column_gives_it_its_name():
+    names = build_subject(a_request(ROW), ("age", "both"), 0).segments.names
+    assert names == ("age", "both[0]", "both[1]")
+    spec = facts(age={"feature_names": ("years",)})
+    assert build_subject(a_request(ROW, spec=spec), ("age", "both"), 0).segments.names[0] == "years"
+    groups = Groups((Group("g", (Member("", "age"), Member("both", 1))),))
+    subject = build_subject(a_request(ROW, method=occlusion(features=groups)), ("age", "both"), 0)
+    assert {name: ids.tolist() for name, ids in subject.segments.ids.items()} == {"age": [0], "both": [-1, 0]}
+
+
+def test_columns_of_a_table_have_the_names_of_their_inputs():
+    columns = (GaussianColumn("both", 1, 0.0, 1.0), GaussianColumn("age", 0, 40.0, 5.0))
+    method = ("lime", METHODS["lime"](sampling=GaussianTable(columns)))
+    table = named(a_request(ROW, method=method), ("age", "both")).method.sampling
+    assert [c.name for c in table.columns] == ["", "age"]

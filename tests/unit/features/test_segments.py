@@ -329,6 +329,17 @@ def test_members_must_name_their_input_where_several_are_explained() -> None:
     assert caught.value.field == "groups[0].members[0]"
 
 
+def test_a_name_finds_its_input_where_one_alone_has_it() -> None:
+    inputs = {"x": np.zeros(2), "y": np.zeros(2)}
+    names = {"x": ("a", "b"), "y": ("c", "b")}
+    segments = cut(Groups((group("p", "a", "c"), group("q", "b", of="y"))), inputs, names=names)
+    assert {name: ids.tolist() for name, ids in segments.ids.items()} == {"x": [0, -1], "y": [0, 1]}
+    for name, says in (("b", "several features are named 'b' in the explained inputs 'x', 'y'"), ("z", "no feature")):
+        with pytest.raises(InvalidRequest, match=says) as caught:
+            cut(Groups((group("p", "a", name),)), inputs, names=names)
+        assert caught.value.field == "groups[0].members[1]"
+
+
 def test_more_names_than_elements_are_out_of_range() -> None:
     with pytest.raises(InvalidRequest, match="element 1 is out of range") as caught:
         cut(Groups((group("p", "b"),)), zeros(1), names={"x": ("a", "b")})

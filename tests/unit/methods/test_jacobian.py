@@ -232,7 +232,7 @@ def test_no_estimate_changes_no_value_of_a_given_step() -> None:
         assert with_it.errors is not None
 
 
-def test_many_elements_make_several_plans_and_hold_no_more_scores_than_one() -> None:
+def test_many_elements_make_several_plans() -> None:
     """Each plan says how many rows will follow; columns come out in order."""
     count, points_each = 2 * FEATURES_A_PLAN + 5, 6
     explanation = Jacobian().explain(elements_of(x=np.geomspace(1, 1e4, count)))

@@ -18,6 +18,7 @@ from assayd.types.rows import MaskRows, Plan
 from assayd.types.subject import Segments, Subject
 from tests.drive import drive
 from tests.lime_cases import answer, fit_gaussian, fit_quartile, row
+from tests.reference.cuts import cut
 
 DATA = np.random.default_rng(0).normal(size=(50, 9))
 QUARTILE, GAUSSIAN = fit_quartile(DATA), fit_gaussian(DATA)
@@ -131,6 +132,45 @@ def test_a_round_that_finds_nothing_new_asks_for_nothing() -> None:
         except StopIteration:
             plan = None
     assert 4096 < asked < 8000
+
+
+@pytest.mark.parametrize(
+    ("method", "baselines", "least"),
+    [
+        (Lime(1000, Elements()), 1, 50),
+        (Lime(1000, Elements()), 3, 150),
+        (Lime(1000, Elements(), until_error=0.1), 3, 150),
+        (Lime(1000, sampling=QUARTILE), 1, 50),
+        (Lime(30, Elements()), 2, None),
+        (Lime(features=Elements(), samples=given(np.eye(9))), 2, None),
+    ],
+)
+def test_a_plan_says_how_few_rows_make_an_answer(method: Lime, baselines: int, least: int | None) -> None:
+    plan = plan_of(method, row(DATA[0], *np.zeros((baselines, 9))))
+    assert plan.least == (plan.size if least is None else least)
+
+
+def test_with_many_features_an_answer_takes_five_rows_for_each_coefficient() -> None:
+    assert plan_of(Lime(1000, Elements()), row(np.ones(70), *np.zeros((2, 70)))).least == 2 * 5 * 71
+    assert plan_of(Lime(300, Elements()), row(np.ones(70))).least == 300
+    wide = fit_quartile(np.random.default_rng(0).normal(size=(50, 20)))
+    assert plan_of(Lime(sampling=wide), row(np.ones(20))).least == 5 * 21
+
+
+def test_an_answer_takes_a_sample_that_weighs_something() -> None:
+    """Else the surrogate of a cut plan would have nothing to be fitted to, when it's too late to refuse."""
+    samples = np.concatenate([np.full((60, 9), 1e3), np.tile(DATA[0], (5, 1))])
+    method = Lime(sampling=GAUSSIAN, kernel_width=0.1, samples=given(samples))
+    assert plan_of(method, row(DATA[0])).least == 61
+    assert cut(method, row(DATA[0]), lambda rows: rows[:, :1]).values is not None
+
+
+def test_later_rounds_need_no_row() -> None:
+    explanation = Lime(1000, Elements(), until_error=1e-9).explain(row(np.ones(12)))
+    plan = next(explanation)
+    for least in (65, 0, 0):
+        assert plan.least == least
+        plan = explanation.send(Scores(masks_of(plan).keep[:, :1] * 1.0, np.ones(1), np.zeros((1, 1))))
 
 
 def test_features_may_span_inputs_and_leave_elements_alone() -> None:

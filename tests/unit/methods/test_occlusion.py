@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import tracemalloc
-from collections.abc import Mapping
+import weakref
 
 import numpy as np
 import pytest
@@ -12,8 +12,9 @@ import pytest
 from assayd.errors import InvalidRequest
 from assayd.methods import METHODS
 from assayd.methods.occlusion import Occlusion
+from assayd.types.arrays import Floats
 from assayd.types.request import Elements, PerInput
-from assayd.types.result import Scores
+from assayd.types.result import Attribution, Scores
 from assayd.types.rows import BoxRows, MaskRows, Plan
 from assayd.types.subject import Segments, Subject
 
@@ -171,14 +172,31 @@ def test_masks_are_made_a_batch_at_a_time() -> None:
     np.testing.assert_array_equal(np.argmin(masks.keep, axis=1), np.arange(150_000, 150_008))
 
 
-def finish(method: Occlusion, subject: Subject, rows: np.ndarray) -> Mapping[str, np.ndarray]:
+def finish(method: Occlusion, subject: Subject, rows: Floats) -> Attribution:
     explanation = method.explain(subject)
     next(explanation)
     try:
         explanation.send(Scores(rows, np.zeros(rows.shape[1]), np.zeros((subject.baseline_count, rows.shape[1]))))
     except StopIteration as end:
-        return end.value.maps
+        result: Attribution = end.value
+        return result
     raise AssertionError("occlusion asks for one plan")
+
+
+@pytest.mark.parametrize("baselines", [1, 2, 50])
+@pytest.mark.parametrize("method", [Occlusion(sizes(2)), Occlusion(features=Elements())])
+def test_no_more_scores_are_held_than_there_are_values(method: Occlusion, baselines: int) -> None:
+    subject = Subject(
+        {"x": np.zeros(6)}, {"x": np.zeros((baselines, 6))}, Segments({"x": np.arange(3, dtype=np.int32).repeat(2)}, 3)
+    )
+    rows = np.random.default_rng(0).normal(size=(3 * baselines, 2))
+    want, held = rows.reshape(3, baselines, 2).mean(axis=1).T, weakref.ref(rows)
+    got = finish(method, subject, rows)
+    assert got.drawn is not None
+    np.testing.assert_array_equal(got.drawn().scores, want)
+    assert np.shares_memory(got.drawn().scores, rows) == (baselines == 1)  # these are as many, so there is no copy
+    del rows
+    assert (held() is None) == (baselines > 1)
 
 
 def test_maps_of_many_windows_are_right_and_made_in_no_time() -> None:
@@ -187,7 +205,7 @@ def test_maps_of_many_windows_are_right_and_made_in_no_time() -> None:
     grid = [-(-(extent - w) // s) + 1 for w, s in zip(window, stride, strict=True)]
     rows = rng.normal(size=(grid[0] * grid[1], 2)) * 10.0 ** rng.integers(-6, 7, size=(grid[0] * grid[1], 1))
     begun = time.perf_counter()
-    got = finish(Occlusion(sizes(*window), sizes(*stride)), image(3, extent, extent, spatial=(1, 2)), rows)["x"]
+    got = finish(Occlusion(sizes(*window), sizes(*stride)), image(3, extent, extent, spatial=(1, 2)), rows).maps["x"]
     assert time.perf_counter() - begun < 2.0  # about 10 ms
 
     total, size, cover = np.zeros((2, extent, extent)), np.zeros((2, extent, extent)), np.zeros((extent, extent))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from assayd.errors import InvalidRequest
+from assayd.methods import METHODS
 from assayd.types.request import Member
 from assayd.types.statistics import (
     CategoricalColumn,
@@ -15,6 +16,8 @@ from assayd.types.statistics import (
     GaussianTable,
     QuartileColumn,
     QuartileTable,
+    inputs_of,
+    table_of,
     with_names,
 )
 
@@ -123,15 +126,37 @@ def test_names_come_from_the_models_spec() -> None:
     got = with_names(table, ["x"], names)
     assert isinstance(got, QuartileTable)
     assert got.columns[0].name == "d"
-    assert got.categorical[0].members == (Member("", 4), Member("x", 5))
+    assert got.categorical[0].members == (Member("x", 4), Member("x", 5))
     assert [c.name for c in got.categorical] == ["mine", "e"]
     other = with_names(GaussianTable((GAUSSIAN,)), ["x", "y"], {})
     assert other.columns[0].name == ""
 
 
-@pytest.mark.parametrize(("name", "says"), [("z", "has no feature named 'z'"), ("a", "several features are named 'a'")])
+@pytest.mark.parametrize(("name", "says"), [("z", "is no feature named 'z'"), ("a", "several features are named 'a'")])
 def test_a_name_must_be_that_of_one_feature(name: str, says: str) -> None:
     column = CategoricalColumn((Member("x", 0), Member("x", name)), np.eye(2), (0.5, 0.5))
     with pytest.raises(InvalidRequest, match=says) as caught:
         with_names(QuartileTable((), (CODE, column)), ["x"], {"x": ("a", "a", "b")})
     assert caught.value.field == "categorical[1].members[1]"
+
+
+def test_a_member_by_name_finds_its_input() -> None:
+    column = CategoricalColumn((Member("", "b"), Member("y", "c")), np.eye(2), (0.5, 0.5))
+    got = with_names(QuartileTable((), (column,)), ["x", "y"], {"x": ("a", "b"), "y": ("c",)})
+    assert got.categorical[0].members == (Member("x", 1), Member("y", 0))
+    with pytest.raises(InvalidRequest, match="several features are named 'b' among the explained inputs"):
+        with_names(QuartileTable((), (column,)), ["x", "y"], {"x": ("a", "b"), "y": ("b", "c")})
+
+
+def test_a_table_says_whose_columns_it_has() -> None:
+    column = CategoricalColumn((Member("u", 0), Member("v", 1)), np.eye(2), (0.5, 0.5))
+    table = QuartileTable((dataclasses.replace(COLUMN, input="w"),), (column,))
+    assert inputs_of(table) == {"u", "v", "w"}
+    assert inputs_of(GaussianTable((dataclasses.replace(GAUSSIAN, input=""),))) == {""}
+
+
+def test_the_table_of_a_method_is_the_one_it_draws_from() -> None:
+    table = GaussianTable((GAUSSIAN,))
+    assert table_of(METHODS["lime"](sampling=table)) is table
+    assert table_of(METHODS["lime"]()) is None
+    assert table_of(METHODS["occlusion"]()) is None

@@ -13,15 +13,15 @@ from assayd.errors import InvalidRequest
 from assayd.methods.jacobian.estimate import derivatives
 from assayd.methods.jacobian.ground import Steps, ground_of, scale_of
 from assayd.methods.jacobian.stencil import SCHEMES, Stencil, place
-from assayd.types.arrays import Array
+from assayd.types.arrays import Array, Floats
 from assayd.types.method import Explanation
 from assayd.types.request import BaselineSpec, Bounds, Elements, FeatureSpec, PerInput
-from assayd.types.result import Attribution
+from assayd.types.result import Attribution, Drawn
 from assayd.types.rows import NudgeRows, Plan
 from assayd.types.subject import Subject
 
 FEATURES_A_PLAN = 4096
-"""A plan's scores are reduced before the next plan is made, so that at most this many features' scores are held."""
+"""A plan's scores are reduced before the next plan is made: what that takes grows with this many features at most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +58,7 @@ class Jacobian:
         richardson  4                         6            8                      12
 
     Row r of the plan is point r % points of feature r // points. More than `FEATURES_A_PLAN` features make several
-    plans. Attribution: values and errors [T, F], no maps.
+    plans. Attribution: values and errors [T, F], no maps; drawn: every nudge and its scores, which are held for it.
 
     References: Nocedal and Wright, Numerical Optimization, 8.1; Fornberg 1988 (weights at any points); Hamming's
     difference table for the rounding, as in More and Wild 2011.
@@ -114,14 +114,17 @@ class Jacobian:
         pieces = -(-count // FEATURES_A_PLAN)
         edges = [count * piece // pieces for piece in range(pieces + 1)]
         values = errors = np.empty((0, count))
+        scored = []
         for a, b in pairwise(edges):
             part = stencil.of_features(a, b)
             scores = yield Plan((b - a) * points, _rows(part, a), later=(count - b) * points)
             if not a:
                 values, errors = np.empty((2, len(scores.x), count))
             values[:, a:b], errors[:, a:b] = derivatives(part, scores, ladder=parameter is None)
-            del scores  # held no longer than it takes
-        return Attribution(values=values, errors=errors if self.error_estimate else None)
+            scored.append(scores.rows)
+        return Attribution(
+            values=values, errors=errors if self.error_estimate else None, drawn=lambda: _drawn(stencil, scored)
+        )
 
     def _check(self, subject: Subject) -> None:
         if self.scheme not in SCHEMES:
@@ -137,6 +140,13 @@ class Jacobian:
                         f"{parameter} for input {name[:80]!r}, which is not explained; explained: {explained}",
                         field=parameter,
                     )
+
+
+def _drawn(stencil: Stencil, scored: Sequence[Floats]) -> Drawn:
+    """All nudges. scored: of the plans, [n, T] each."""
+    points, count = stencil.steps.shape
+    features = np.repeat(np.arange(count, dtype=np.int32), points)
+    return Drawn(np.concatenate(scored).T, features=features, steps=stencil.steps.T.reshape(-1))
 
 
 def _rows(stencil: Stencil, first: int) -> Callable[[int, int], Sequence[NudgeRows]]:

@@ -205,7 +205,7 @@ class _Binding:
         for j, member in enumerate(column.members):
             with within(f"categorical[{number}].members[{j}]"):
                 if isinstance(member.element, str):
-                    raise InvalidRequest(f"the model's spec has no feature named {member.element!r}: use an index")
+                    raise InvalidRequest(f"there is no feature named {member.element!r}: use an index")
                 places.append(self._place(member.input, member.element, f"categorical feature {number}"))
                 if places[-1] in places[:-1]:
                     raise InvalidRequest(f"element {member.element} is a member twice", field="element")

@@ -78,7 +78,7 @@ def enumerate_all(features: int, total: int, stream: int, copies: int) -> MaskSa
     words = np.empty((count, 1), np.uint64)
     words[0] = count - 1
     words[1:, 0] = np.random.Generator(np.random.Philox(key=stream)).permutation(count - 1)
-    return MaskSample(words, features, Draws(count, np.arange(count), total / count, exact=True), copies)
+    return MaskSample(words, features, Draws(count, np.arange(count), stand_for=total, population=count), copies)
 
 
 def given(keep: Array, features: int, total: int | None, copies: int) -> MaskSample:
@@ -98,7 +98,7 @@ def given(keep: Array, features: int, total: int | None, copies: int) -> MaskSam
         raise InvalidRequest("masks hold 0 and 1 alone", field="samples")
     words = _packed(bits)
     first, draws = merge(words)
-    return MaskSample(words[first], features, replace(draws, unit=(total or len(keep)) / len(keep)), copies)
+    return MaskSample(words[first], features, replace(draws, stand_for=total), copies)
 
 
 def _clear_beyond(words: NDArray[np.uint64], features: int) -> None:

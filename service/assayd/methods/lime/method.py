@@ -33,6 +33,10 @@ _MASK_SAMPLES, _TABLE_SAMPLES = 1000, 5000
 _MASK_WIDTH, _TABLE_WIDTH = 0.25, 0.75
 _FIRST_ROUND, _FIRST_ROUND_PER_FEATURE = 100, 10
 """Fewer rows than that and the sandwich takes a surrogate that passes through all of them for a sure one."""
+_LEAST, _LEAST_PER_FEATURE = 50, 5
+"""Rows that a cut fit has at least. Measured on masks and tables of 1 to 40 features, over 60 to 300 seeds each, its
+standard errors are then 0.8 to 1.05 of the spread in the mean over the features; with 30 and 4 they fell to 0.77, with
+2 a feature to 0.6, with 1 to 0.15."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,8 +62,11 @@ class Lime:
     Gaussian: z = (value - mean) / std; a missing value stands at the mean, z = 0. Categorical features are drawn by
     training frequency, z is 1 where all members equal x's. Features are numbered by the place of their first element.
 
-    Draws come from the subject's stream alone, and those of fewer samples are the first ones of more. Where a plan is
-    answered by fewer rows than it asked for, as a budget ends, the surrogate is fitted to what there is.
+    Draws come from the subject's stream alone, and those of fewer samples are the first ones of more. Where a budget
+    ends, a plan may be answered by its first rows alone, by 50 masks or rows and 5 for each of F + 1 coefficients at
+    least, since below that standard errors come out too small; a later round needs none. The answer is that of a
+    request for as many draws as are complete then, and shrinks as its would; or of so many of the given samples. Part
+    of an enumeration stands for num_samples draws, as the whole does; its errors shrink to 0 with what is missing.
 
     Attribution: values [T, F], the surrogate's coefficients, or the path of x through a tree. errors: of ridge the
     sandwich estimate, 0 where masks were enumerated; of the others by bootstrap, or None. maps, map_errors: a
@@ -94,7 +101,7 @@ class Lime:
             proximity = self._proximity(design, sample)
             ended = False
             if sample.draws.rows > known:
-                scores = yield _plan(sample, known)
+                scores = yield _plan(sample, known, 0 if known else _least(design, proximity))
                 # Less f(x), so that scores which are all the same are exactly 0.
                 full = len(scores.rows) // sample.copies * sample.copies
                 new = (scores.rows[:full] - scores.x).reshape(-1, sample.copies, len(scores.x)).mean(axis=1)
@@ -207,14 +214,20 @@ class Lime:
         return bootstrap(fitter, design.whole(), proximity, scores, sample.draws, self.bootstrap, stream)
 
 
-def _plan(sample: Sample, known: int) -> Plan:
-    """The rows of a sample from number `known` on."""
+def _least(design: Design, proximity: Floats) -> int:
+    """Rows of a sample whose fit has honest errors, or all; among them one that weighs something."""
+    first = int(np.argmax(proximity > 0))
+    return min(design.rows, max(_LEAST, _LEAST_PER_FEATURE * (1 + design.features), 1 + first))
+
+
+def _plan(sample: Sample, known: int, least: int) -> Plan:
+    """The rows of a sample from number `known` on, of which `least` are needed."""
     skipped = known * sample.copies
 
     def rows(a: int, b: int) -> Sequence[RowBlock]:
         return sample.blocks(skipped + a, skipped + b)
 
-    return Plan(sample.draws.rows * sample.copies - skipped, rows)
+    return Plan(sample.draws.rows * sample.copies - skipped, rows, least=least * sample.copies)
 
 
 def _attribution(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, Self
 
 import numpy as np
@@ -25,26 +25,40 @@ cost 150 ms in place of 5 where a model keeps the cores busy."""
 class Draws:
     """Which row each draw is.
 
-    rows: how many there are, numbered in the order of their first draw. order: int64 [n], a row each. unit: the weight
-    of one draw. exact: nothing was left to chance, for the rows are all there are.
+    rows: how many there are, numbered in the order of their first draw. order: int64 [n], a row each. stand_for: how
+    many draws they weigh together; None: as many as they are. population: of how many rows they were drawn without
+    repetition; None: there is no end of rows.
     """
 
     rows: int
     order: Ints
-    unit: float = 1.0
-    exact: bool = False
+    stand_for: int | None = None
+    population: int | None = None
 
     @property
     def counts(self) -> Floats:
         """Draws of each row, [rows]."""
         return np.bincount(self.order, minlength=self.rows).astype(np.float64)
 
+    @property
+    def unit(self) -> float:
+        """The weight of one draw."""
+        return 1.0 if self.stand_for is None else self.stand_for / len(self.order)
+
+    @property
+    def chance(self) -> float:
+        """The share of the population that wasn't drawn: 1 where it has no end, 0 where nothing was left to chance.
+
+        Without repetition the variance of a sum over the draws is so much of what it is with repetition.
+        """
+        return 1.0 if self.population is None else 1 - self.rows / self.population
+
     def cut(self, rows: int) -> Draws:
-        """The draws up to the first of a row beyond `rows`; part of an enumeration is a draw without repetition."""
+        """The draws up to the first of a row beyond `rows`."""
         if rows == self.rows:
             return self
         stop = int(np.argmax(self.order >= rows))
-        return Draws(rows, self.order[:stop], 1.0 if self.exact else self.unit)
+        return replace(self, rows=rows, order=self.order[:stop])
 
 
 class Sample(Protocol):

@@ -35,9 +35,9 @@ def ridge(design: Design, proximity: Floats, scores: Floats, alpha: float, draws
 
     One factorisation serves all targets. proximity: [rows]; scores: [rows, T].
 
-    Errors are the sandwich A^-1 (sum w^2 r^2 x x') A^-1 over all draws, weights w and residuals r, A = X' W X + alpha;
-    0 where nothing was left to chance. On centred variables the intercept separates from A, and the variance of
-    coefficient j is the sum of w^2 r^2 (A^-1 x)_j^2.
+    Errors are the sandwich A^-1 (sum w^2 r^2 x x') A^-1 over all draws, weights w and residuals r, A = X' W X + alpha,
+    times `Draws.chance`. On centred variables the intercept separates from A, and the variance of coefficient j is the
+    sum of w^2 r^2 (A^-1 x)_j^2.
     """
     counts = draws.counts * draws.unit
     weights = counts * proximity
@@ -60,12 +60,12 @@ def ridge(design: Design, proximity: Floats, scores: Floats, alpha: float, draws
     values += inverse @ (cross - gram @ values - alpha * values)
     left = np.zeros(scores.shape[1])
     variance = np.zeros((scores.shape[1], design.features))
-    of_draws = counts * draws.unit * proximity**2
+    of_draws = draws.chance * counts * draws.unit * proximity**2
     for rows, z in design:
         z_centred = z - mean_z
         squares = (centred[rows] - z_centred @ values) ** 2
         left += weights[rows] @ squares
-        if not draws.exact:
+        if draws.chance:
             variance += (of_draws[rows, np.newaxis] * squares).T @ (z_centred @ inverse) ** 2
     r_squared = _share_explained(left, weights @ centred**2)
     return Fit(values.T, mean_score - mean_z @ values, r_squared, np.sqrt(variance))
@@ -136,7 +136,7 @@ def bootstrap(fitter: Fitter, z: Floats, proximity: Floats, scores: Floats, draw
     """Fit, and take the spread of `count` fits to draws drawn anew from the draws as the error."""
     counts = draws.counts
     fit = fitter(z, counts * draws.unit * proximity, scores)
-    if draws.exact:
+    if not draws.chance:
         return Fit(fit.values, fit.intercept, fit.r_squared, np.zeros_like(fit.values))
     if count == 0:
         return fit
@@ -148,7 +148,8 @@ def bootstrap(fitter: Fitter, z: Floats, proximity: Floats, scores: Floats, draw
         weights = again * draws.unit * proximity
         some = weights > 0
         replicates[number] = fitter(z[some], weights[some], scores[some]).values if some.any() else 0.0
-    return Fit(fit.values, fit.intercept, fit.r_squared, replicates.std(axis=0, ddof=1))
+    errors = np.sqrt(draws.chance) * replicates.std(axis=0, ddof=1)
+    return Fit(fit.values, fit.intercept, fit.r_squared, errors)
 
 
 def _is_constant(spread: float, weights: Floats, score: Floats) -> bool:

@@ -120,7 +120,7 @@ def given(columns: Columns, subject: Subject, samples: PerInput[Array], total: i
     values = tuple(whole[p.input].reshape(len(whole[p.input]), -1)[:, p.elements] for p in columns.parts)
     at_x = [subject.inputs[p.input].reshape(1, -1)[:, p.elements] for p in columns.parts]
     count = len(values[0])
-    draws = replace(unmerged(count), unit=(total or count) / count)
+    draws = replace(unmerged(count), stand_for=total)
     z_x = _compare(subject, columns, at_x)[0]
     return TableSample(subject, columns, values, draws, z_x, whole)
 
