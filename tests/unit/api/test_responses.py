@@ -211,3 +211,23 @@ def test_a_spec_that_fits_passes():
     entry = {"name": "x", "layout": "LAYOUT_NTC", "feature_names": names, "baseline": {"input": "x", "constant": 1}}
     check_spec(spec_of(inputs=[entry], outputs=[{"name": "y", "class_labels": names[:4]}]), FIXED)
     check_spec(spec_of(inputs=[{"name": "x", "feature_names": names[:2]}]), SIGNATURE)
+
+
+COLUMNS = Signature(
+    tuple(
+        TensorSignature(name, np.dtype(np.float32), shape) for name, shape in (("age", (1,)), ("city", ()), ("z", (2,)))
+    ),
+    FIXED.outputs,
+)
+
+
+def test_a_member_by_name_needs_no_input_where_one_alone_has_that_name():
+    spec = lambda **member: spec_of(  # noqa: E731
+        inputs=[{"name": "z", "feature_names": ["a", "age"]}], groups=[{"name": "g", "members": [member]}]
+    )
+    for member in ({"name": "city"}, {"name": "a"}, {"input": "age", "name": "age"}, {"input": "z", "name": "age"}):
+        check_spec(spec(**member), COLUMNS)
+    for member in ({"name": "age"}, {"name": "b"}, {"input": "age", "name": "a"}):
+        with pytest.raises(InvalidRequest) as got:
+            check_spec(spec(**member), COLUMNS)
+        assert got.value.field == "groups[0].members[0]"

@@ -59,7 +59,10 @@ def check_spec(spec: pb.ModelSpec, signature: Signature) -> None:
         known = _known(out.name, outputs, f"outputs[{n}]", "output")
         _count(len(out.class_labels), known, f"outputs[{n}].class_labels", "class labels")
     _unique("groups", [g.name for g in spec.groups])
-    names = {entry.name: list(entry.feature_names) for entry in spec.inputs}
+    columns = {
+        name: [name] for name, s in inputs.items() if s.shape is not None and math.prod(n or 0 for n in s.shape) == 1
+    }
+    names = columns | {entry.name: list(entry.feature_names) for entry in spec.inputs if entry.feature_names}
     for g, group in enumerate(spec.groups):
         for m, member in enumerate(group.members):
             _check_member(member, inputs, names, f"groups[{g}].members[{m}]")
@@ -69,6 +72,12 @@ def _check_member(
     member: pb.Member, inputs: dict[str, TensorSignature], names: dict[str, list[str]], field: str
 ) -> None:
     """A member must be an element of an input: by index inside it, or by one of its feature names."""
+    if member.WhichOneof("element") == "name" and not member.input:
+        holders = [name for name, features in names.items() for feature in features if feature == member.name]
+        if len(holders) != 1:
+            what = "of no input" if not holders else f"in {', '.join(map(repr, holders))}"
+            raise InvalidRequest(f"{member.name[:80]!r} is a feature name {what}: name the input", field=field)
+        return
     if not member.input and len(inputs) > 1:
         raise InvalidRequest(f"name the input of this member; the model has {list(inputs)}", field=field)
     if member.input and member.input not in inputs:
