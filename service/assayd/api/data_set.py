@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from assay.v1 import explain_pb2
 from assay.v1 import explain_service_pb2 as pb
@@ -132,7 +132,9 @@ class DataSet:
             error.metadata["part"] = str(part.number)
             error.metadata["instance"] = str(part.first + int(error.metadata.get("instance", "0")))
             raise
-        self.explained.append(Explained(done.model, (), done.used, done.notices, done.partial))
+        self.explained.append(replace(done, results=()))
+        if done.estimated_rows is not None:  # nothing of it will be answered
+            self._room.release()
 
 
 def settings_of(first: pb.ExplainManyRequest) -> tuple[pb.ExplainRequest, pb.ExplainRequest | None]:

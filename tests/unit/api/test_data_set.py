@@ -41,7 +41,8 @@ class Source:
 class Explains:
     """Answers instance by instance when it is let."""
 
-    def __init__(self, *, gate=None, fails_at=None):
+    def __init__(self, *, gate=None, fails_at=None, only_estimates=False):
+        self.only_estimates = only_estimates
         self.gate, self.fails_at, self.seen, self.running, self.most = gate, fails_at, [], 0, 0
 
     async def __call__(self, request, on_instance):
@@ -54,6 +55,8 @@ class Explains:
             self.seen.append(request.whole)
             if number == self.fails_at:
                 raise ModelFailed("broken", metadata={"instance": "1"})
+            if self.only_estimates:
+                return Explained(None, [], Used(JobUsage(), 0, 0.0, 0.0), (), estimated_rows=7)
             for position in range(request.instances):
                 on_instance(SimpleNamespace(position=position))
             used = Used(JobUsage(), request.instances, 0.5, 0.25)
@@ -161,3 +164,10 @@ async def test_a_caller_that_leaves_ends_what_runs():
     await asyncio.gather(task, return_exceptions=True)
     await asyncio.sleep(0.01)
     assert not explains.running
+
+
+async def test_parts_that_are_only_validated_make_room_for_the_next():
+    data_set = a_data_set(Source(*(part(1) for _ in range(5))), Explains(only_estimates=True))
+    events = await asyncio.wait_for(all_of(data_set, part(1)), 10)
+    assert not positions(events)
+    assert [e.estimated_rows for e in data_set.explained] == [7] * 6

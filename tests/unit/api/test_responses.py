@@ -1,11 +1,13 @@
 """The domain's values to answers."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from assay.v1 import explain_pb2, model_service_pb2, tensor_pb2
 from assayd.api.codec.models import check_spec, decode_spec, encode_model, encode_version
-from assayd.api.codec.responses import encode_explained, encode_instance, encode_predicted
+from assayd.api.codec.responses import encode_explained, encode_instance, encode_predicted, encode_summary
 from assayd.api.codec.tensors import decode_tensor
 from assayd.api.status import to_status
 from assayd.engine.backend import LoadedModel
@@ -211,6 +213,18 @@ def test_a_spec_that_fits_passes():
     entry = {"name": "x", "layout": "LAYOUT_NTC", "feature_names": names, "baseline": {"input": "x", "constant": 1}}
     check_spec(spec_of(inputs=[entry], outputs=[{"name": "y", "class_labels": names[:4]}]), FIXED)
     check_spec(spec_of(inputs=[{"name": "x", "feature_names": names[:2]}]), SIGNATURE)
+
+
+def test_a_summary_adds_up_its_parts():
+    parts = [
+        Explained(None, [], replace(USED, rows_asked=n), (Notice("ROW_BY_ROW", "why"),), partial=n == 2) for n in (1, 2)
+    ]
+    got = encode_summary(parts, USED.usage, VERSION, "r")
+    assert (got.usage.rows_asked, len(got.warnings), got.completion) == (3, 1, explain_pb2.COMPLETION_PARTIAL)
+    assert not got.HasField("estimate")
+    estimates = [Explained(None, [], USED, (), estimated_rows=n, estimated_seconds=0.5) for n in (4, 5)]
+    got = encode_summary(estimates, USED.usage, VERSION, "r")
+    assert (got.estimate.rows, got.estimate.device_seconds, got.completion) == (9, 1.0, 0)
 
 
 COLUMNS = Signature(

@@ -115,13 +115,20 @@ def encode_explained(
         request_id=request_id, model=encode_version(version), usage=_usage(explained.used)
     )
     message.warnings.extend(_warning(n) for n in explained.notices)
-    if explained.estimated_rows is not None:
-        message.estimate.rows = explained.estimated_rows
-        if explained.estimated_seconds is not None:
-            message.estimate.device_seconds = explained.estimated_seconds
-    else:
-        message.completion = _completion(partial=explained.partial)
+    _write_end(message, explained.estimated_rows, explained.estimated_seconds, explained.partial)
     return message
+
+
+def _write_end(
+    message: explain_service_pb2.ExplainResponse, rows: int | None, seconds: float | None, partial: bool
+) -> None:
+    """What a request would take, where it was only validated; else whether all of it was computed."""
+    if rows is None:
+        message.completion = _completion(partial=partial)
+        return
+    message.estimate.rows = rows
+    if seconds is not None:
+        message.estimate.device_seconds = seconds
 
 
 def encode_summary(
@@ -135,11 +142,11 @@ def encode_summary(
         sum(p.used.reduce_seconds for p in parts),
     )
     message = explain_service_pb2.ExplainResponse(
-        request_id=request_id,
-        model=encode_version(version),
-        usage=_usage(used),
-        completion=_completion(partial=any(p.partial for p in parts)),
+        request_id=request_id, model=encode_version(version), usage=_usage(used)
     )
+    rows = [p.estimated_rows for p in parts if p.estimated_rows is not None]
+    seconds = [p.estimated_seconds for p in parts if p.estimated_seconds is not None]
+    _write_end(message, sum(rows) if rows else None, sum(seconds) if seconds else None, any(p.partial for p in parts))
     message.warnings.extend(_warning(n) for n in dict.fromkeys(n for p in parts for n in p.notices))
     return message
 
