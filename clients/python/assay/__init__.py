@@ -4,6 +4,7 @@ with assay.Client("127.0.0.1:50051") as client:
     model = client.upload_model("digits.onnx", name="digits")
     ex = client.explain(model, images, assay.Occlusion(window=(8, 8), stride=(4, 4)), target=3)
     ex.attributions["image"]
+    ex.top_reasons(3)
 """
 
 from importlib.metadata import PackageNotFoundError, version
@@ -12,6 +13,9 @@ from assay.async_client import AsyncClient
 from assay.baselines import GaussianBlur, MeanBaseline, SegmentMean
 from assay.channel import TLS
 from assay.client import Client
+from assay.compare import Comparison, compare
+from assay.datasets import ArrayData, read_data
+from assay.digests import tensor_digest
 from assay.errors import (
     AlreadyExists,
     AssayError,
@@ -28,11 +32,11 @@ from assay.errors import (
     Unavailable,
     Unimplemented,
 )
+from assay.evidence import Evidence
 from assay.explanation import (
     Diagnostics,
     Estimate,
     Explanation,
-    Feature,
     Instance,
     Progress,
     Record,
@@ -40,11 +44,16 @@ from assay.explanation import (
     ResultWarning,
     RowScores,
     Usage,
-    WindowGrid,
 )
 from assay.features import Elements, Grid, Group, Groups, Segments, Superpixels
+from assay.keeping import Keeping
+from assay.manifest import Decision
 from assay.methods import Jacobian, Lime, Occlusion, Rows
 from assay.models import Batching, Model, ModelSpec, TensorInfo
+from assay.names import Feature, WindowGrid
+from assay.parts import Part
+from assay.reasons import Reason
+from assay.replay import Replayed, replay
 from assay.requests import Budget
 from assay.responses import Limits, ServerInfo
 from assay.statistics import GaussianTable, QuartileTable
@@ -58,17 +67,21 @@ except PackageNotFoundError:  # a source tree that isn't installed
 __all__ = [
     "TLS",
     "AlreadyExists",
+    "ArrayData",
     "AssayError",
     "AsyncClient",
     "Batching",
     "Budget",
     "Cancelled",
     "Client",
+    "Comparison",
     "DataLoss",
     "DeadlineExceeded",
+    "Decision",
     "Diagnostics",
     "Elements",
     "Estimate",
+    "Evidence",
     "Explanation",
     "FailedPrecondition",
     "Feature",
@@ -81,6 +94,7 @@ __all__ = [
     "Internal",
     "InvalidArgument",
     "Jacobian",
+    "Keeping",
     "Lime",
     "Limits",
     "MeanBaseline",
@@ -88,11 +102,14 @@ __all__ = [
     "ModelSpec",
     "NotFound",
     "Occlusion",
+    "Part",
     "PerInstance",
     "PermissionDenied",
     "Progress",
     "QuartileTable",
+    "Reason",
     "Record",
+    "Replayed",
     "ResolvedTarget",
     "ResourceExhausted",
     "ResultWarning",
@@ -110,4 +127,8 @@ __all__ = [
     "Usage",
     "WindowGrid",
     "__version__",
+    "compare",
+    "read_data",
+    "replay",
+    "tensor_digest",
 ]

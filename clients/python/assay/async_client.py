@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
 from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
@@ -13,9 +13,11 @@ import grpc
 from assay.calls import Calls
 from assay.channel import open_async_channel, open_channel
 from assay.connection import Connection, rpcs
-from assay.errors import Cancelled, translated
+from assay.errors import AssayError, Cancelled, translated
 from assay.explanation import Explanation
-from assay.plans import Call, Event, Plan, Stream, Work, as_method
+from assay.loops import FromLoop, FromThread
+from assay.parts import iterator_of
+from assay.plans import Call, Event, Items, Plan, Stream, Work, as_method
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -59,7 +61,7 @@ class AsyncClient(Connection[grpc.aio.Channel]):
     """
 
     _open = staticmethod(open_async_channel)
-    _upload_channel: grpc.Channel | None = None
+    _thread_channel: grpc.Channel | None = None
 
     upload_model = _method(Calls.upload_model)
     models = _method(Calls.models)
@@ -68,6 +70,7 @@ class AsyncClient(Connection[grpc.aio.Channel]):
     put_tensor = _method(Calls.put_tensor)
     explain = _method(Calls.explain)
     explain_stream = _stream(Calls.explain_stream)
+    explain_many = _stream(Calls.explain_many)
     predict = _method(Calls.predict)
     info = _method(Calls.info)
 
@@ -82,8 +85,8 @@ class AsyncClient(Connection[grpc.aio.Channel]):
     async def close(self) -> None:
         """Ends the connection; calls under way end with `Cancelled`."""
         channel = self._end()
-        if self._upload_channel is not None:
-            self._upload_channel.close()
+        if self._thread_channel is not None:
+            self._thread_channel.close()
         if channel is not None:
             await channel.close()
 
@@ -97,36 +100,46 @@ class AsyncClient(Connection[grpc.aio.Channel]):
                 return result
             if isinstance(step, Work):
                 answer = await asyncio.to_thread(step.run)
+            elif isinstance(step, Items):
+                answer = FromLoop(step.given) if isinstance(step.given, AsyncIterable) else iterator_of(step.given)
             else:
                 in_thread = isinstance(step.message, Iterator)
-                under_way = step.start(self._uploads if in_thread else self._rpcs())
+                under_way = step.start(self._in_threads if in_thread else self._rpcs())
                 coming = asyncio.to_thread(under_way.result) if in_thread else under_way
                 answer = await _answer(coming, under_way, step)
 
     @cached_property
-    def _uploads(self) -> Mapping[str, Any]:
-        """The RPCs that stream their request, over a channel for threads, which also read the file.
+    def _in_threads(self) -> Mapping[str, Any]:
+        """The RPCs that stream their request, over a channel for threads, which also read the file or make the parts.
 
         An asyncio call of gRPC (seen in 1.66 and 1.85) says INTERNAL now and then of a stream that the server refused
         before its end, and hides why.
         """
         self._rpcs()  # a closed client opens nothing
-        self._upload_channel = open_channel(self._address, self._credentials)
-        return {name: rpc.future for name, rpc in rpcs(self._upload_channel).items() if hasattr(rpc, "future")}
+        self._thread_channel = open_channel(self._address, self._credentials)
+        return {name: getattr(rpc, "future", rpc) for name, rpc in rpcs(self._thread_channel).items()}
 
     async def _events(self, plan: Plan[Stream]) -> AsyncIterator[Event]:
         stream = await self._carry_out(plan)
-        under_way = stream.call.start(self._rpcs())
+        two_way = stream.messages is not None
+        call = stream.call.start(self._in_threads if two_way else self._rpcs())
+        under_way = FromThread(call, grpc.aio.EOF) if two_way else call
         try:
-            while (event := await _answer(under_way.read(), under_way, stream.call)) is not grpc.aio.EOF:
-                result = stream.reader.feed(event)
+            while (message := await _answer(under_way.read(), under_way, stream.call)) is not grpc.aio.EOF:
+                result = stream.feed(message)
                 if result is not None:
                     yield result
                 if isinstance(result, Explanation):
                     return
             raise stream.cut_short()
+        except AssayError as error:
+            raise stream.cause(error)  # noqa: B904
         finally:
             under_way.cancel()
+            if stream.messages is not None:
+                await asyncio.to_thread(stream.close)  # what a generator does at its end may take its time
+                if isinstance(stream.messages.parts, FromLoop):
+                    await stream.messages.parts.aclose()
 
 
 async def _answer(coming: Awaitable[Any], under_way: Any, call: Call) -> Any:

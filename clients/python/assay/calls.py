@@ -6,7 +6,7 @@ import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -17,20 +17,18 @@ from assay.errors import invalid
 from assay.explanation import Explanation
 from assay.methods import Method
 from assay.models import Model, ModelSpec, decode_model, is_immutable
+from assay.parts import Encoded, Inputs, Part, PartMessages, Parts
 from assay.perinput import PerInput
-from assay.plans import Call, Plan, Stream, Work
+from assay.plans import Call, Items, Plan, Stream, Work
 from assay.requests import Budget, Settings
 from assay.responses import Asked, ServerInfo, StreamReader
-from assay.targets import Targets, has_target_axis
+from assay.targets import PerInstance, Targets, has_target_axis
 from assay.tensors import Array, is_digest, to_tensor
 from assay.uploads import Source, upload_requests
 from assay.v1 import explain_service_pb2, model_service_pb2, server_service_pb2
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
-
-Inputs: TypeAlias = Mapping[str, ArrayLike] | ArrayLike
-"""{input name: array with the batch axis in front, or a stored one's digest}; the array alone for a one-input model."""
 
 
 class Calls:
@@ -147,7 +145,8 @@ class Calls:
             `statuses`.
         validate_only: check everything and return an `estimate` only.
         reproducible: the same bits whatever the company, or `FailedPrecondition`.
-        return_rows: return the masks and their scores too.
+        return_rows: return the perturbed copies and their scores in `rows`: of masks `keep`, of tables `samples`, of a
+            Jacobian `features` and `steps`. Either of the first two may be given to `Lime(samples=...)` again.
         element_maps: return maps over the elements of the inputs; feature values always come.
         method_revision: `FailedPrecondition` unless this revision of the method is served.
 
@@ -194,6 +193,48 @@ class Calls:
         message = explain_service_pb2.ExplainStreamRequest(request=request)
         return Stream(self._call("ExplainStream", message, timeout, request.request_id), StreamReader(asked))
 
+    def explain_many(
+        self,
+        model: Model | str,
+        parts: Parts,
+        method: Method,
+        target: Targets = None,
+        *,
+        timeout: float | None = None,
+        request_id: str | None = None,
+        **settings: Unpack[Settings],
+    ) -> Plan[Stream]:
+        """Explains a data set of any size with the settings of `explain`, in parts that share one call.
+
+        Yields `Progress`, each `Instance` as it finishes, its `position` counted over all parts, then an `Explanation`
+        without instances: model, usage of all parts, warnings, completion. Neither side holds more than a few parts.
+
+        parts: any iterable of `Part`, or of inputs alone; for `AsyncClient` an asynchronous one as well. It is pulled
+            part by part as the answers are read, never further ahead than three parts, in a thread of its own (an
+            asynchronous one in the event loop). A part of some hundred rows, well below 64 MiB, keeps a device busy.
+        target: for all instances; those of single instances, and `keys`, stand in their `Part`.
+        timeout: for the whole data set; None, since that takes what it takes.
+        on_instance_error: "skip" unless told otherwise, since one bad row shouldn't end a data set: it comes as an
+            `Instance` with its error in `status`. So does every row where the settings suit none.
+        budget: most that each part may spend.
+
+        What iterating over the parts raises is raised here, once the parts before it were answered. Leaving the loop
+        early cancels the call and closes a generator of parts.
+        """
+        if settings.get("keys") is not None:
+            raise invalid("keys", "they belong to the parts of a data set: assay.Part(inputs, keys=[...])")
+        settings.setdefault("on_instance_error", "skip")
+        ref = model.ref if isinstance(model, Model) else model
+        request = requests.explain_request(ref, {}, method, target, request_id=request_id or _new_id(), **settings)
+        if request.instance_targets:
+            raise invalid("target", "PerInstance belongs to the parts of a data set: assay.Part(inputs, targets=[...])")
+        described = model if isinstance(model, Model) and model.inputs else (yield from self._describe(ref))
+        request.model = ref if is_immutable(ref) else described.ref
+        items = yield Items(parts)
+        messages = PartMessages(items, request, partial(self._part, described, target))
+        call = self._call("ExplainMany", messages, timeout, request.request_id)
+        return Stream(call, StreamReader(messages, collects=False), messages)
+
     def predict(
         self,
         model: Model | str,
@@ -234,25 +275,47 @@ class Calls:
     ) -> Plan[tuple[explain_service_pb2.ExplainRequest, Asked]]:
         ref, named = yield from self._named(model, inputs)
         request = requests.explain_request(ref, named, method, target, request_id=request_id or _new_id(), **settings)
+        return request, Asked(self._instance_shapes(named), has_target_axis(target))
+
+    def _part(self, model: Model, target: Targets, given: Part | Inputs) -> Encoded:
+        """One part of a data set, all of which was asked for `target` unless the part says more."""
+        part = given if isinstance(given, Part) else Part(given)
+        if part.targets is not None and target is not None:
+            raise invalid("targets", "either the data set has a target, or its parts have one for each instance")
+        named = _by_name(model, part.inputs)
+        request = requests.part_request(named, part.keys, part.targets)
+        count = requests.instance_count(named, self._stored_shapes(named))
+        if count is None:
+            # Positions count over all parts, also those of which this client never saw an array.
+            count = len(request.keys) or len(request.instance_targets)
+            if not count:
+                raise invalid("inputs", "how many instances these digests hold isn't known here: give the part keys")
+        if not count:
+            raise invalid("inputs", "a part holds one instance at least")
+        axis = has_target_axis(target)
+        if part.targets is not None:
+            values = part.targets.values if isinstance(part.targets, PerInstance) else part.targets
+            axis = has_target_axis(PerInstance(values))
+        return Encoded(request, count, Asked(self._instance_shapes(named), axis))
+
+    def _stored_shapes(self, named: Mapping[str, ArrayLike]) -> dict[str, tuple[int, ...] | None]:
+        """Shapes of the inputs that are given by digest; None of those that another client stored."""
         with self._lock:
-            stored = {name: self._stored.get(value) for name, value in named.items() if isinstance(value, str)}
+            return {name: self._stored.get(value) for name, value in named.items() if isinstance(value, str)}
+
+    def _instance_shapes(self, named: Mapping[str, ArrayLike]) -> dict[str, tuple[int, ...] | None]:
+        stored = self._stored_shapes(named)
         shapes = {name: requests.instance_shape(value) for name, value in named.items()}
-        shapes |= {name: shape[1:] for name, shape in stored.items() if shape is not None}
-        return request, Asked(shapes, has_target_axis(target))
+        return shapes | {name: shape[1:] for name, shape in stored.items() if shape is not None}
 
     def _named(self, model: Model | str, inputs: Inputs) -> Plan[tuple[str, dict[str, ArrayLike]]]:
         """The model's reference and its inputs by name."""
         ref = model.ref if isinstance(model, Model) else model
         if isinstance(inputs, Mapping):
-            values = {name: v if is_digest(v) else np.asarray(v) for name, v in inputs.items()}
-            return ref, values
+            return ref, _arrays(inputs)
         described = model if isinstance(model, Model) and model.inputs else (yield from self._describe(ref))
-        if len(described.inputs) != 1:
-            names = ", ".join(info.name for info in described.inputs)
-            raise invalid("inputs", f"{described.ref} has several inputs ({names}): give {{input name: array}}")
-        value = inputs if is_digest(inputs) else np.asarray(inputs)
         # A bare name may get a newer version in between; the one looked up is the one asked.
-        return ref if is_immutable(ref) else described.ref, {described.inputs[0].name: value}
+        return ref if is_immutable(ref) else described.ref, _by_name(described, inputs)
 
     def _describe(self, ref: str) -> Plan[Model]:
         with self._lock:
@@ -267,3 +330,17 @@ class Calls:
 
 def _new_id() -> str:
     return uuid.uuid4().hex
+
+
+def _arrays(inputs: Mapping[str, ArrayLike]) -> dict[str, ArrayLike]:
+    return {name: value if is_digest(value) else np.asarray(value) for name, value in inputs.items()}
+
+
+def _by_name(model: Model, inputs: Inputs) -> dict[str, ArrayLike]:
+    """The inputs of a model by name, where one may stand alone."""
+    if isinstance(inputs, Mapping):
+        return _arrays(inputs)
+    if len(model.inputs) != 1:
+        names = ", ".join(info.name for info in model.inputs)
+        raise invalid("inputs", f"{model.ref} has several inputs ({names}): give {{input name: array}}")
+    return _arrays({model.inputs[0].name: inputs})

@@ -11,9 +11,10 @@ import grpc
 from assay.calls import Calls
 from assay.channel import open_channel
 from assay.connection import Connection
-from assay.errors import translated
+from assay.errors import AssayError, translated
 from assay.explanation import Explanation
-from assay.plans import Event, Plan, Stream, Work, as_method
+from assay.parts import iterator_of
+from assay.plans import Event, Items, Plan, Stream, Work, as_method
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -60,6 +61,7 @@ class Client(Connection[grpc.Channel]):
     put_tensor = _method(Calls.put_tensor)
     explain = _method(Calls.explain)
     explain_stream = _stream(Calls.explain_stream)
+    explain_many = _stream(Calls.explain_many)
     predict = _method(Calls.predict)
     info = _method(Calls.info)
 
@@ -87,6 +89,8 @@ class Client(Connection[grpc.Channel]):
                 return result
             if isinstance(step, Work):
                 answer = step.run()
+            elif isinstance(step, Items):
+                answer = iterator_of(step.given)
             else:
                 with translated(step.request_id):
                     answer = step.start(self._rpcs())
@@ -96,11 +100,14 @@ class Client(Connection[grpc.Channel]):
         try:
             with translated(stream.call.request_id):
                 for event in call:
-                    result = stream.reader.feed(event)
+                    result = stream.feed(event)
                     if result is not None:
                         yield result
                     if isinstance(result, Explanation):
                         return
             raise stream.cut_short()
+        except AssayError as error:
+            raise stream.cause(error)  # noqa: B904
         finally:
             call.cancel()
+            stream.close()

@@ -9,45 +9,19 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from assay.errors import AssayError
+from assay.derivatives import derivatives
+from assay.errors import AssayError, invalid
 from assay.models import Model
+from assay.names import Feature, WindowGrid, feature_name
+from assay.reasons import Direction, Reason, rank_reasons
 from assay.tensors import Array
 
 T = TypeVar("T")
 
 FEATURES = "features"
 """Stands for the input in `jacobian[output]` where it was taken over features, which may span inputs."""
-
-
-@dataclass(frozen=True)
-class Feature:
-    """One feature of a result: its number (the index into feature_values), name, and how many elements it spans."""
-
-    id: int
-    name: str
-    elements: int
-
-
-@dataclass(frozen=True)
-class WindowGrid:
-    """The windows of one input, in the order of feature_values.
-
-    Attributes:
-        input: input name.
-        first_feature: index into feature_values of its first window.
-        grid: number of windows along each windowed axis; row-major.
-        axes: the windowed axes of an instance.
-        window: extents of an unclipped window along those axes.
-        stride: distance between starts along those axes.
-    """
-
-    input: str
-    first_feature: int
-    grid: tuple[int, ...]
-    axes: tuple[int, ...]
-    window: tuple[int, ...]
-    stride: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -92,13 +66,27 @@ class ResultWarning:
 
 @dataclass(frozen=True, eq=False)
 class RowScores:
-    """Masks and their scores.
+    """The n perturbed copies of an instance and their scores, in the order they were drawn or planned; read-only.
 
-    keep: [n, F], None where the caller sent it. scores: [n], or [T, n] for a list of targets.
+    What the copies are stands in `keep` (masks), `samples` (tables) or `features` and `steps` (nudges); in none of them
+    where copy n is simply feature n at its baseline (occlusion). `Lime(samples=rows.keep)` of masks and
+    `Lime(samples=rows.samples)` of a table explain by the same copies again.
+
+    Attributes:
+        keep: bool or floating [n, F]: 1 where the copy has the feature, 0 where its baseline; None where the copies are
+            no masks, or the caller sent them.
+        scores: floating [n], or [T, n] for a list of targets: each the mean over the baselines.
+        samples: input -> [n, *input] in the input's dtype: whole perturbed inputs; {} where the copies are no rows of a
+            table.
+        features: int32 [n]: the feature that a copy moves (Jacobians), or None.
+        steps: float64 [n]: how far it moves each element of the feature, in units of the element's scale, or None.
     """
 
     keep: Array | None
     scores: Array | None
+    samples: dict[str, Array] = field(default_factory=dict)
+    features: Array | None = None
+    steps: Array | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,7 +174,7 @@ class Instance:
         jacobian: output -> input -> [*output, *input]; over features the only key is `explanation.FEATURES`, [*output,
             F].
         jacobian_errors: likewise, None without an error estimate.
-        rows: masks and their scores, or None.
+        rows: the perturbed copies and their scores, or None.
         diagnostics: how it was computed.
         warnings: what to know about it.
         completion: "full", or "partial" where the budget ended first.
@@ -212,6 +200,43 @@ class Instance:
     warnings: tuple[ResultWarning, ...] = ()
     completion: str = "full"
     record: Record | None = None
+
+    def feature_name(self, feature: int) -> str:
+        """What to call a feature, by its number: its name, image[8:16,0:8] for a window, x[3] for an element."""
+        if self.feature_values is None:
+            return feature_name(feature, self.features, (), {}, 0)
+        extra = self.feature_values.ndim - 1  # an axis of targets stands in front of every array
+        shapes = {name: values.shape[extra:] for name, values in self.attributions.items()}
+        return feature_name(feature, self.features, self.windows, shapes, self.feature_values.shape[-1])
+
+    def top_reasons(
+        self, k: int = 5, direction: Direction = "both", target: int = 0, *, x: ArrayLike | None = None
+    ) -> list[Reason]:
+        """The features that matter most to the score, the largest first, and whether their order can be trusted.
+
+        Of neighbours that differ by less than their errors allow the first is `tied`: see `Reason`. Features that add
+        nothing, or aren't finite, are no reasons, so there may be fewer than k.
+
+        direction: "for" names those that raise the score, "against" those that lower it, "both" either by size.
+        target: which of a list of targets. Of a Jacobian: the element, by row-major index over all its outputs, whose
+            derivatives are ranked.
+        x: the features' own values in this instance, to stand beside them in the text: F numbers, such as the row of a
+            table explained by its columns.
+
+        Raises the instance's error where it has no result, InvalidArgument for what there is nothing to rank of.
+        """
+        if self.status is not None:
+            raise self.status
+        if self.feature_values is not None:
+            values, name = np.atleast_2d(self.feature_values), self.feature_name
+            errors = None if self.feature_errors is None else np.atleast_2d(self.feature_errors)
+        else:
+            elements = 0 if self.scores is None else self.scores.size
+            table = derivatives(self.jacobian, self.jacobian_errors, self.features, elements, FEATURES)
+            values, errors, name = table.values, table.errors, table.name
+        if not 0 <= target < len(values):
+            raise invalid("target", f"there is no target {target} among {len(values)}")
+        return rank_reasons(values[target], None if errors is None else errors[target], name, k, direction, x)
 
     def __repr__(self) -> str:
         if self.status is not None:
@@ -317,13 +342,27 @@ class Explanation:
 
     @property
     def rows(self) -> tuple[RowScores | None, ...]:
-        """Masks and their scores by instance, for method `Rows` and where return_rows was set; else None each."""
+        """Perturbed copies and their scores by instance, for method `Rows` and with return_rows; else None each."""
         return tuple(i.rows for i in self.instances)
 
     @property
     def statuses(self) -> tuple[AssayError | None, ...]:
         """Why an instance has no result (on_instance_error="skip"), or None where it has one."""
         return tuple(i.status for i in self.instances)
+
+    def top_reasons(
+        self,
+        k: int = 5,
+        direction: Direction = "both",
+        instance: int = 0,
+        target: int = 0,
+        *,
+        x: ArrayLike | None = None,
+    ) -> list[Reason]:
+        """The features that matter most to the score of the instance at a position: see `Instance.top_reasons`."""
+        if not 0 <= instance < len(self.instances):
+            raise invalid("instance", f"there is no instance {instance} among {len(self.instances)}")
+        return self.instances[instance].top_reasons(k, direction, target, x=x)
 
     @cached_property
     def jacobian(self) -> dict[str, dict[str, Array]]:

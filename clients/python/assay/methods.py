@@ -64,7 +64,8 @@ class Lime:
         surrogate: what is fitted.
         alpha: strength of the penalty.
         sampling: how rows are drawn: by masks, or by the training statistics of a table.
-        samples: samples of an earlier result, to be used in place of drawn ones.
+        samples: the perturbed copies of an earlier result asked for with return_rows, in place of drawn ones: masks as
+            its `rows[i].keep`, a table's as its `rows[i].samples`.
         until_error: stop drawing when the largest standard error of a coefficient is below this.
         bootstrap: replicates for the errors of lasso and tree; 0 is none.
     """

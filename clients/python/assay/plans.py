@@ -1,7 +1,8 @@
 """What a client does, apart from doing it: a method is a plan, and every client carries out the same plans.
 
-A plan is a generator. It yields a `Call` and receives its answer, or `Work` and receives its result, and returns what
-the method returns. It never waits, so a thread and an event loop can each drive it in their own way.
+A plan is a generator. It yields a `Call` and receives its answer, `Work` and receives its result, or `Items` and
+receives an iterator over them, and returns what the method returns. It never waits, so a thread and an event loop can
+each drive it in their own way.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
-from assay.errors import Internal
+from assay.errors import AssayError, Internal
 from assay.explanation import Explanation, Instance, Progress
+from assay.parts import PartMessages
 from assay.responses import StreamReader
 
 T = TypeVar("T")
@@ -42,15 +44,40 @@ class Work:
     run: Callable[[], Any]
 
 
-Plan: TypeAlias = Generator[Call | Work, Any, T]
+@dataclass(frozen=True)
+class Items:
+    """Something of the caller's to iterate over, which a thread of gRPC will do."""
+
+    given: Any
+
+
+Plan: TypeAlias = Generator[Call | Work | Items, Any, T]
 
 
 @dataclass(frozen=True)
 class Stream:
-    """A call whose answer comes in events, and what puts them together."""
+    """A call whose answer comes in events, and what puts them together; its messages where it streams them as well."""
 
     call: Call
     reader: StreamReader
+    messages: PartMessages | None = None
+
+    def feed(self, message: Any) -> Event | None:
+        """What a message of the answer completes. Raises what went wrong on this side, once all else was answered."""
+        event = self.reader.feed(message)
+        if isinstance(event, Explanation) and self.messages is not None and self.messages.error is not None:
+            raise self.messages.error
+        return event
+
+    def cause(self, error: AssayError) -> BaseException:
+        """What the caller should see of a call that failed: what went wrong on this side goes first."""
+        own = None if self.messages is None else self.messages.error
+        return own or error
+
+    def close(self) -> None:
+        """Ends the messages."""
+        if self.messages is not None:
+            self.messages.close()
 
     def cut_short(self) -> Internal:
         """The error of a stream that ended too soon."""

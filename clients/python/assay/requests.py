@@ -18,7 +18,7 @@ from assay.features import encode_features
 from assay.methods import METHODS, Method
 from assay.perinput import PerInput, entries
 from assay.statistics import GaussianTable, QuartileTable
-from assay.targets import Targets, encode_targets
+from assay.targets import PerInstance, Targets, encode_targets
 from assay.tensors import floating, is_digest, to_tensor
 from assay.v1 import explain_pb2, explain_service_pb2, model_service_pb2
 
@@ -109,6 +109,20 @@ def explain_request(
     raise invalid("method", f"{method!r} is none of {', '.join(kind.__name__ for kind in METHODS.values())}")
 
 
+def part_request(
+    inputs: Mapping[str, ArrayLike], keys: Sequence[str] | None = None, targets: Sequence[Any] | None = None
+) -> explain_service_pb2.ExplainRequest:
+    """The message of one part of a data set: its instances, without settings."""
+    each: list[explain_pb2.InstanceTargets] = []
+    if targets is not None:
+        if isinstance(targets, str) or not isinstance(targets, (Sequence, np.ndarray, PerInstance)):
+            raise invalid("targets", f"{type(targets).__name__} is no list of one target for each instance")
+        _, each = encode_targets(targets if isinstance(targets, PerInstance) else PerInstance(list(targets)))
+    return explain_service_pb2.ExplainRequest(
+        inputs=encode_inputs(inputs), keys=_names(keys, "keys"), instance_targets=each
+    )
+
+
 def predict_request(
     model: str,
     inputs: Mapping[str, ArrayLike],
@@ -135,6 +149,17 @@ def encode_inputs(inputs: Mapping[str, ArrayLike]) -> dict[str, Any]:
 def instance_shape(value: ArrayLike) -> tuple[int, ...] | None:
     """Shape of one instance of an input, or None where only the server knows it."""
     return None if is_digest(value) else np.shape(value)[1:]
+
+
+def instance_count(inputs: Mapping[str, ArrayLike], stored: Mapping[str, tuple[int, ...] | None]) -> int | None:
+    """B of some inputs; None where only the server knows it. stored: shapes of those given by digest."""
+    for name, value in inputs.items():
+        shape = stored.get(name) if is_digest(value) else np.shape(value)
+        if shape is not None:
+            if not shape:
+                raise invalid(f"inputs[{name}]", "a lone number has no batch axis in front")
+            return shape[0]
+    return None
 
 
 def _budget(budget: Budget) -> explain_pb2.Budget:
@@ -206,6 +231,8 @@ def _doubles(value: Any, field: str) -> list[Any]:
 
 def _tensors(value: Any, field: str) -> list[Any]:
     listed = []
+    if isinstance(value, Mapping) and not value:  # such as the samples of rows that were masks
+        raise invalid(field, "an empty mapping holds no array for any input; None leaves the parameter out")
     for name, given in entries(value):
         # A lone 1 means the number 1.0; arrays keep the dtype their maker chose.
         tensor = to_tensor(floating(given) if np.ndim(given) == 0 else given, field)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -15,7 +16,6 @@ from assay.explanation import (
     Diagnostics,
     Estimate,
     Explanation,
-    Feature,
     Instance,
     Progress,
     Record,
@@ -23,9 +23,9 @@ from assay.explanation import (
     ResultWarning,
     RowScores,
     Usage,
-    WindowGrid,
 )
 from assay.models import decode_model
+from assay.names import Feature, WindowGrid
 from assay.tensors import Array, from_tensor
 from assay.v1 import explain_pb2, explain_service_pb2, server_service_pb2, tensor_pb2
 
@@ -44,6 +44,18 @@ class Asked:
 
     shapes: Mapping[str, tuple[int, ...] | None]
     target_axis: bool = False
+
+    def at(self, position: int) -> Asked:  # noqa: ARG002
+        """What was asked of the instance at a position: the same of all in one request."""
+        return self
+
+
+class AskedByPosition(Protocol):
+    """Whatever knows what was asked of each instance."""
+
+    def at(self, position: int) -> Asked:
+        """What was asked of the instance at a position, when its answer has come."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -84,16 +96,24 @@ def read_explanation(response: explain_service_pb2.ExplainResponse, asked: Asked
 
 
 class StreamReader:
-    """Puts a stream of events together: feed each event, hand on what comes out. One reader a call."""
+    """Puts a stream of events together: feed each event, hand on what comes out. One reader a call.
 
-    def __init__(self, asked: Asked) -> None:
+    collects: whether the explanation at the end holds the
+    instances; else, for streams without end, nothing of an instance is kept once it was handed on.
+    """
+
+    def __init__(self, asked: AskedByPosition, *, collects: bool = True) -> None:
         self._asked = asked
+        self._collects = collects
         self._instances: list[Instance] = []
         self._partial: dict[str, tuple[bytearray, int]] = {}
         self._contents: dict[str, bytes] = {}
 
-    def feed(self, event: explain_service_pb2.ExplainStreamResponse) -> Progress | Instance | Explanation | None:
+    def feed(
+        self, message: explain_service_pb2.ExplainStreamResponse | explain_service_pb2.ExplainManyResponse
+    ) -> Progress | Instance | Explanation | None:
         """What an event completes: progress, an instance, at the end the explanation; None for part of a tensor."""
+        event = message.event if isinstance(message, explain_service_pb2.ExplainManyResponse) else message
         kind = event.WhichOneof("event")
         if kind == "chunk":
             self._add(event.chunk)
@@ -102,8 +122,11 @@ class StreamReader:
             p = event.progress
             return Progress(p.rows_done, p.rows_planned, p.instances_done, p.instances)
         if kind == "instance":
-            instance = read_instance(event.instance, self._asked, self._contents)
-            self._instances.append(instance)
+            instance = read_instance(event.instance, self._asked.at(event.instance.position), self._contents)
+            if self._collects:
+                self._instances.append(instance)
+            else:
+                self._contents.clear()
             return instance
         if kind == "summary":
             return _summed(event.summary, sorted(self._instances, key=lambda i: i.position))
@@ -148,7 +171,13 @@ def read_instance(result: explain_pb2.InstanceResult, asked: Asked, contents: Co
         jacobian_errors.setdefault(block.output, {})[block.input or FEATURES] = optional(block, "errors")
     rows = None
     if result.HasField("rows"):
-        rows = RowScores(optional(result.rows, "keep"), by_target(result.rows, "scores"))
+        rows = RowScores(
+            keep=optional(result.rows, "keep"),
+            scores=by_target(result.rows, "scores"),
+            samples={name: array(tensor) for name, tensor in result.rows.samples.items()},
+            features=optional(result.rows, "features"),
+            steps=optional(result.rows, "steps"),
+        )
     diagnostics = result.diagnostics
     alone = diagnostics.alone_difference if diagnostics.HasField("alone_difference") else None
     return Instance(

@@ -175,7 +175,15 @@ class FakeServer(
         sent = threading.Event()
         context.add_callback(lambda: sent.is_set() or self.left.append(request.request))
         event = explain_service_pb2.ExplainStreamResponse
-        results = self._results(request.request)
+        yield from self._events(self._results(request.request))
+        self._wait(request.request, context, self.delay_of_summary)
+        sent.set()
+        if self.summarises:
+            yield event(summary=self._summary(request.request, []))
+
+    def _events(self, results):
+        """Progress, and the instances in reverse, the tensors of their maps in chunks."""
+        event = explain_service_pb2.ExplainStreamResponse
         yield event(progress=explain_service_pb2.Progress(rows_done=0, rows_planned=4, instances=len(results)))
         for result in reversed(results):
             for name, tensor in result.maps.items():
@@ -189,10 +197,29 @@ class FakeServer(
                     yield event(chunk=chunk)
                 result.maps[name].digest = digest
             yield event(instance=result)
-        self._wait(request.request, context, self.delay_of_summary)
+
+    def ExplainMany(self, request_iterator, context):
+        """Reads a part when the one before was answered."""
+        sent = threading.Event()
+        first = None
+        context.add_callback(lambda: sent.is_set() or self.left.append(first))
+        position = 0
+        for message in request_iterator:
+            self._note(message.request, context)
+            first = first or message.request
+            if not message.request.inputs:
+                continue
+            count = (message.request.inputs["image"].shape or [2])[0]
+            targets = len(message.request.instance_targets[0].targets) if message.request.instance_targets else 1
+            results = [occluded(position + n, targets=targets) for n in range(count)]
+            for event in self._events([] if first.validate_only else results):
+                yield explain_service_pb2.ExplainManyResponse(event=event)
+            position += count
+        self._wait(first, context, self.delay_of_summary)
         sent.set()
         if self.summarises:
-            yield event(summary=self._summary(request.request, []))
+            summary = explain_service_pb2.ExplainStreamResponse(summary=self._summary(first, []))
+            yield explain_service_pb2.ExplainManyResponse(event=summary)
 
 
 @contextmanager

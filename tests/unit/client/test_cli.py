@@ -215,11 +215,19 @@ def test_usage_errors_are_status_2(line, capsys):
     assert "usage: assay" in capsys.readouterr().err
 
 
-def test_a_picture_of_what_is_no_picture_is_refused(run, server):
+def test_without_an_image_the_picture_is_of_bars(run, server):
     server.model.spec.inputs[0].layout = 4
+    assert run(f"{EXPLAIN} --png o.png")[0] == 0
+    with Image.open("o.png") as picture:
+        assert picture.width >= 200
+
+
+def test_a_picture_of_nothing_is_refused(run, server):
+    server.model.spec.inputs[0].layout = 4
+    server.results = [explain_pb2.InstanceResult(targets=[explain_pb2.ResolvedTarget(output="p", scale=1)])]
     status, _, err = run(f"{EXPLAIN} --png o.png")
     assert status == 1
-    assert "no explained input is an image" in err
+    assert "png: no explained input is an image" in err
 
 
 def test_the_token_comes_from_the_environment_and_is_never_shown(run, server, monkeypatch, capsys):

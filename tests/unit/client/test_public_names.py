@@ -36,6 +36,9 @@ def test_streams_take_the_settings_that_calls_take():
     assert message == shared | {"model", "inputs", "method", "target", "request_id"}
 
 
+STREAMS = ("explain_stream", "explain_many")
+
+
 def methods(kind):
     return {name: f for name, f in inspect.getmembers(kind, inspect.isfunction) if not name.startswith("_")}
 
@@ -48,7 +51,7 @@ def test_both_clients_have_the_same_methods_with_the_same_parameters_and_descrip
         ours, theirs = inspect.signature(method), inspect.signature(waiting[name])
         assert ours.parameters == theirs.parameters, name
         assert method.__doc__ == waiting[name].__doc__, name
-        assert inspect.iscoroutinefunction(waiting[name]) == (name != "explain_stream"), name
+        assert inspect.iscoroutinefunction(waiting[name]) == (name not in STREAMS), name
         returned = theirs.return_annotation.removeprefix("Async")
         assert ours.return_annotation == returned, name
         if name in plans:

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from google.rpc import status_pb2
 
-from assay import DataLoss, FailedPrecondition, Feature, Internal, ResolvedTarget, WindowGrid
+from assay import DataLoss, FailedPrecondition, Feature, Internal, InvalidArgument, Lime, ResolvedTarget, WindowGrid
 from assay.explanation import FEATURES
+from assay.requests import explain_request
 from assay.responses import Asked, StreamReader, read_explanation, read_instance
-from assay.tensors import to_tensor
+from assay.tensors import from_tensor, to_tensor
 from assay.v1 import explain_pb2, explain_service_pb2, model_service_pb2
 from tests.unit.client.fake_server import digits, occluded
 
@@ -138,6 +139,35 @@ def test_lime_diagnostics_and_rows():
     assert one.diagnostics.alone_difference == 0.0
     assert one.rows.keep is None
     assert one.rows.scores.shape == (7,)
+    assert (one.rows.samples, one.rows.features, one.rows.steps) == ({}, None, None)
+
+
+def test_rows_of_tables_and_of_nudges():
+    table = np.arange(6.0, dtype=np.float32).reshape(2, 3)
+    rows = explain_pb2.RowScores(
+        scores=to_tensor(np.zeros((1, 2))),
+        samples={"x": to_tensor(table), "y": to_tensor(np.array(["a", "b"]))},
+        features=to_tensor(np.array([0, 2], np.int32)),
+        steps=to_tensor(np.array([0.5, -0.5])),
+    )
+    one = read_instance(explain_pb2.InstanceResult(rows=rows), Asked({})).rows
+    np.testing.assert_array_equal(one.samples["x"], table)
+    assert one.samples["y"].tolist() == ["a", "b"]
+    assert (one.features.dtype, one.features.tolist()) == (np.int32, [0, 2])
+    assert (one.steps.dtype, one.steps.tolist()) == (np.float64, [0.5, -0.5])
+
+
+def test_rows_that_came_back_may_be_given_to_lime_again():
+    keep, table = np.array([[True, False], [False, True]]), np.ones((2, 3), np.float32)
+    message = explain_pb2.RowScores(keep=to_tensor(keep), samples={"x": to_tensor(table)})
+    rows = read_instance(explain_pb2.InstanceResult(rows=message), Asked({})).rows
+    inputs = {"x": np.zeros((1, 3), np.float32)}
+    (masks,) = explain_request("m", inputs, Lime(samples=rows.keep)).lime.samples
+    assert (masks.input, from_tensor(masks.tensor).tolist()) == ("", keep.tolist())
+    (samples,) = explain_request("m", inputs, Lime(samples=rows.samples)).lime.samples
+    assert (samples.input, from_tensor(samples.tensor).tolist()) == ("x", table.tolist())
+    with pytest.raises(InvalidArgument, match="empty mapping"):  # of rows that were masks
+        explain_request("m", inputs, Lime(samples={}))
 
 
 def test_the_rest_of_a_response():

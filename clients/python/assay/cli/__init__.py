@@ -13,10 +13,12 @@ __all__ = ["main"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit status: 0, 1 for an error (told in one line on stderr), 2 for usage."""
+    """Runs one command and returns its exit status: 0, 1 for an error (told in one line on stderr) or a check
+    that found something, 2 for usage, 130 where Ctrl-C stopped it.
+    """
     args = parser().parse_args(argv)
     try:
-        args.run(args)
+        status = args.run(args) or 0
         sys.stdout.flush()
     except AssayError as error:
         return _told(f"{error.code.lower().replace('_', ' ')}: {error}")
@@ -27,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _told(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
     except KeyboardInterrupt:
         return 130
-    return 0
+    return int(status)
 
 
 def _told(text: str) -> int:

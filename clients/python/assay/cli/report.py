@@ -21,7 +21,7 @@ _MOST_INSTANCES = 10
 def model(model: Model, as_json: bool) -> None:
     """One model, as an upload answers it."""
     if as_json:
-        return _print_json(_model(model))
+        return print_json(_model(model))
     how = model.batching.mode.replace("_", " ") or "?"
     print(f"{model.ref}  {model.digest}  {_size(model.size_bytes)}")
     for kind, infos in (("input", model.inputs), ("output", model.outputs)):
@@ -34,7 +34,7 @@ def model(model: Model, as_json: bool) -> None:
 def models(found: Sequence[Model], as_json: bool) -> None:
     """A list of versions."""
     if as_json:
-        return _print_json([_model(m) for m in found])
+        return print_json([_model(m) for m in found])
     if not found:
         print("no models")
     width = max((len(m.ref) for m in found), default=0)
@@ -47,7 +47,7 @@ def models(found: Sequence[Model], as_json: bool) -> None:
 def info(info: ServerInfo, as_json: bool) -> None:
     """What a server is."""
     if as_json:
-        return _print_json(dataclasses.asdict(info))
+        return print_json(dataclasses.asdict(info))
     print(f"assayd {info.version}")
     print(f"  methods    {', '.join(f'{name} (revision {r})' for name, r in info.methods.items()) or 'none'}")
     print(f"  providers  {', '.join(info.providers) or 'none'}")
@@ -60,7 +60,7 @@ def info(info: ServerInfo, as_json: bool) -> None:
 def outputs(model: Model, arrays: Mapping[str, Array], as_json: bool) -> None:
     """What a model answered."""
     if as_json:
-        return _print_json({name: {"dtype": a.dtype.name, "values": a.tolist()} for name, a in arrays.items()})
+        return print_json({name: {"dtype": a.dtype.name, "values": a.tolist()} for name, a in arrays.items()})
     labels = {info.name: info.class_labels for info in model.outputs}
     for name, array in arrays.items():
         print(f"{name}  {array.dtype.name} {list(array.shape)}")
@@ -73,7 +73,7 @@ def outputs(model: Model, arrays: Mapping[str, Array], as_json: bool) -> None:
 def explanation(ex: Explanation, as_json: bool, top: int) -> None:
     """An explanation: scores, statistics of the maps, and the features with the largest values."""
     if as_json:
-        return _print_json(_explanation(ex))
+        return print_json(_explanation(ex))
     if ex.estimate is not None:
         seconds = ex.estimate.device_seconds
         print(f"{ex.model.ref}: valid, {ex.estimate.rows:,} rows" + (f", about {seconds:.3g} s" if seconds else ""))
@@ -83,14 +83,15 @@ def explanation(ex: Explanation, as_json: bool, top: int) -> None:
         ran = f"{usage.rows_run:,} rows in {usage.batches:,} batch{plural}, {usage.compute_seconds:.2f} s of compute"
         print(f"{ex.model.ref}: {ran}{partial} (request id {ex.request_id})")
     for instance in ex.instances[:_MOST_INSTANCES]:
-        _print_instance(instance, top)
+        print_instance(instance, top)
     _more(len(ex.instances), "")
     for warning in ex.warnings:
         print(f"warning: {_warning(warning)}")
     return None
 
 
-def _print_instance(instance: Instance, top: int) -> None:
+def print_instance(instance: Instance, top: int) -> None:
+    """One instance: its score, statistics of its maps, and the features with the largest values."""
     head = f"instance {instance.position}" + (f" ({instance.key})" if instance.key else "")
     if instance.status is not None:
         print(f"{head}: failed: {instance.status}")
@@ -114,7 +115,7 @@ def _print_instance(instance: Instance, top: int) -> None:
         if values is not None:
             for f in np.argsort(-np.abs(np.nan_to_num(values)), kind="stable")[:top]:
                 error = f" ± {errors[f]:.2g}" if errors is not None else ""
-                print(f"  {values[f]:+10.4g}{error}  {_feature_name(instance, int(f))}")
+                print(f"  {values[f]:+10.4g}{error}  {instance.feature_name(int(f))}")
 
 
 def _print_maps(maps: Mapping[str, Array]) -> None:
@@ -122,27 +123,6 @@ def _print_maps(maps: Mapping[str, Array]) -> None:
         s = _statistics(array)
         ends = "".join(f"   {end} {s[end]:+.4g} at {s[f'{end}_at']}" for end in ("max", "min") if s[end] is not None)
         print(f"  {name} {list(array.shape)}   sum {s['sum']:+.4g}{ends}")
-
-
-def _feature_name(instance: Instance, feature: int) -> str:
-    """The feature's name, or where its window lies along the windowed axes: image[8:16,0:8]."""
-    named = next((f.name for f in instance.features if f.id == feature), "")
-    if named:
-        return named
-    for grid in reversed(instance.windows):
-        if feature >= grid.first_feature:
-            if feature - grid.first_feature >= math.prod(grid.grid):
-                break
-            place = np.unravel_index(feature - grid.first_feature, grid.grid)
-            starts = [int(k) * stride for k, stride in zip(place, grid.stride, strict=True)]
-            shape = instance.attributions[grid.input].shape if grid.input in instance.attributions else ()
-            # Axes count from the front of an instance, behind a target axis if there is one.
-            extra = 1 if len(instance.targets) > 1 else 0
-            ends = [start + extent for start, extent in zip(starts, grid.window, strict=True)]
-            if shape:
-                ends = [min(end, shape[axis + extra]) for end, axis in zip(ends, grid.axes, strict=True)]
-            return f"{grid.input}[{','.join(f'{s}:{e}' for s, e in zip(starts, ends, strict=True))}]"
-    return f"feature {feature}"
 
 
 def _statistics(array: Array) -> dict[str, Any]:
@@ -236,7 +216,8 @@ def _listed(array: Array | None) -> Any:
     return None if array is None else array.tolist()
 
 
-def _print_json(value: Any) -> None:
+def print_json(value: Any) -> None:
+    """JSON, with null for what isn't finite."""
     print(json.dumps(_finite(value), indent=2))
 
 

@@ -1,0 +1,178 @@
+"""`assay explain` over a data set, kept as evidence or not."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from assay.cli import asking, report
+from assay.cli.connecting import connected, timeout
+from assay.cli.files import load_inputs
+from assay.cli.flags import method_of
+from assay.cli.output import results, save, save_pictures
+from assay.cli.progress import Counter
+from assay.datasets import ArrayData, Dataset, read_data
+from assay.errors import AssayError, InvalidArgument, invalid
+from assay.evidence import Evidence
+from assay.explanation import Explanation, Instance, ResultWarning
+from assay.keeping import Keeping
+from assay.models import Model
+from assay.plans import Event
+
+_DATA = re.compile(r"(?P<path>.+?\.(?:npz|parquet))(?:\[(?P<start>\d*)(?P<colon>:?)(?P<stop>\d*)\])?")
+
+_SHOWN, _SHOWN_FAILED = 3, 10
+
+
+def explain_data_set(args: argparse.Namespace) -> int:
+    """Explains part by part; the exit status, 1 where an instance failed."""
+    if args.validate_only:
+        raise invalid("validate-only", "is for --input without --evidence: try it on a few instances")
+    method, target = method_of(args), asking.targets(args)
+    call = {**asking.settings(args, "skip"), "timeout": args.timeout, "request_id": args.request_id}
+    with connected(args) as client:
+        model = client.get_model(args.model, timeout=timeout(args))
+        data = data_of(args, model)
+        if not args.evidence:
+            events = client.explain_many(model, iter(data), method, target, **call)
+            seen = _Seen(bool(args.out or args.png or args.json))
+            _followed(events, seen, Counter(len(data)))
+            return _told(args, model, data, seen)
+        with Evidence(args.evidence) as evidence:
+            run = Keeping(client, evidence, model, data, method, target, beside_others=args.beside_others, **call)
+            return _kept(args, evidence, run, model, data)
+
+
+def _kept(args: argparse.Namespace, evidence: Evidence, run: Keeping, model: Model, data: Dataset) -> int:
+    wants_all = bool(args.out or args.png)
+    if wants_all and evidence.done():
+        said = f"{evidence.folder} holds instances already, which would be left out here"
+        raise invalid("out" if args.out else "png", f"{said}: go on without this flag")
+    seen = _Seen(wants_all or args.json)
+    try:
+        _followed(run, seen, Counter(len(data), lambda: run.skipped))
+    except (AssayError, KeyboardInterrupt, OSError):
+        if run.kept:
+            there = run.kept + run.skipped
+            said = f"{there:,} of {len(data):,} instances are kept in {evidence.folder}"
+            print(f"assay: {said}; the same command goes on from there", file=sys.stderr)
+        raise
+    status = _told(args, model, data, seen)
+    if not args.json:
+        before = f", {run.skipped:,} were there before" if run.skipped else ""
+        failed = f", {run.failed:,} failed (the same command tries them again)" if run.failed else ""
+        print(f"{evidence.folder}: {run.kept:,} instances kept{before}{failed}")
+    return status
+
+
+def need_input(args: argparse.Namespace) -> None:
+    """InvalidArgument without input, or with it in both ways."""
+    if bool(args.data) == bool(args.input):
+        raise invalid("data" if args.data else "input", "give --input for each input, or --data in its place")
+
+
+def data_of(args: argparse.Namespace, model: Model) -> Dataset:
+    """The instances that `--data` or `--input` name."""
+    need_input(args)
+    if not args.data:
+        for flag in ("columns", "key_column"):
+            if getattr(args, flag):
+                raise invalid(flag.replace("_", "-"), "belongs to --data")
+        inputs = load_inputs(args.input, model, asking.layouts(args, model.spec.layouts))
+        return ArrayData(inputs, args.instance_key, args.part_rows)
+    if args.instance_key:
+        raise invalid("instance-key", "belongs to --input; --key-column says where the keys stand in --data")
+    match = _DATA.fullmatch(args.data)
+    if not match:
+        raise invalid("data", f"{args.data!r} is no .npz or .parquet file, such as rows.parquet or rows.npz[0:100]")
+    start, stop = (int(match[end]) if match[end] else None for end in ("start", "stop"))
+    rows = slice(start, stop if match["colon"] or start is None else start + 1)
+    columns, keys = _columns(args.columns, model), args.key_column
+    try:
+        return read_data(match["path"], model, columns=columns, key_column=keys, rows=rows, part_rows=args.part_rows)
+    except InvalidArgument as error:  # the flags are called like the parameters, but for this
+        ((field, said),) = error.violations
+        raise invalid(field.replace("_", "-"), said) from error
+
+
+def _columns(pairs: Sequence[tuple[str, Sequence[str]]] | None, model: Model) -> dict[str, Sequence[str]]:
+    """`--columns` by input; the name may be left out for a one-input model."""
+    found = dict(pairs or ())
+    if "" in found:
+        if len(model.inputs) != 1:
+            names = ", ".join(info.name for info in model.inputs)
+            raise invalid("columns", f"{model.ref} has several inputs ({names}): --columns INPUT=a,b,c")
+        found[model.inputs[0].name] = found.pop("")
+    return found
+
+
+@dataclass
+class _Seen:
+    """What a run showed: the instances that are told, or all of them."""
+
+    keeps_all: bool
+    instances: list[Instance] = field(default_factory=list)
+    failed: int = 0
+    count: int = 0
+    warnings: dict[str, list[ResultWarning]] = field(default_factory=dict)
+    end: Explanation | None = None
+
+    def add(self, event: Event) -> None:
+        if isinstance(event, Explanation):
+            self.end = event
+        elif isinstance(event, Instance):
+            self.count += 1
+            self.failed += event.status is not None
+            ordinary = self.count - self.failed <= _SHOWN if event.status is None else self.failed <= _SHOWN_FAILED
+            if self.keeps_all or ordinary:
+                self.instances.append(event)
+            for warning in event.warnings:
+                self.warnings.setdefault(warning.code, []).append(warning)
+
+    def explanation(self) -> Explanation | None:
+        """With the instances, in order; None where there was nothing to do."""
+        if self.end is None:
+            return None
+        return replace(self.end, instances=tuple(sorted(self.instances, key=lambda i: i.position)))
+
+
+def _followed(events: Iterable[Event], seen: _Seen, counter: Counter) -> None:
+    with counter:
+        for event in events:
+            seen.add(event)
+            if isinstance(event, Instance):
+                counter.add()
+
+
+def _told(args: argparse.Namespace, model: Model, data: Dataset, seen: _Seen) -> int:
+    """Writes and prints what came; the exit status."""
+    explanation = seen.explanation()
+    if explanation is None:  # all of it was kept before
+        if args.json:
+            report.print_json({"instances": []})
+        return 0
+    if args.out:
+        save(args.out, results(explanation))
+    if args.png:
+        images = data.inputs if isinstance(data, ArrayData) else {}
+        save_pictures(args.png, explanation, images, asking.layouts(args, model.spec.layouts), args.top)
+    if args.json:
+        report.explanation(explanation, as_json=True, top=args.top)
+        return int(seen.failed > 0)
+    report.explanation(replace(explanation, instances=()), as_json=False, top=args.top)
+    told = {True: _SHOWN_FAILED, False: _SHOWN}
+    for instance in explanation.instances:
+        failed = instance.status is not None
+        if told[failed]:
+            told[failed] -= 1
+            report.print_instance(instance, args.top)
+    shown = sum((_SHOWN_FAILED, _SHOWN)) - sum(told.values())
+    if seen.count > shown:
+        print(f"… and {seen.count - shown:,} more instances")
+    for listed in seen.warnings.values():
+        others = f" and {len(listed) - 1:,} more" if len(listed) > 1 else ""
+        print(f"warning: {listed[0].message} (instance {listed[0].instance}{others})")
+    return int(seen.failed > 0)
