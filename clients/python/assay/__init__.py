@@ -14,8 +14,8 @@ from assay.baselines import GaussianBlur, MeanBaseline, SegmentMean
 from assay.channel import TLS
 from assay.client import Client
 from assay.compare import Comparison, compare
-from assay.datasets import ArrayData, read_data
-from assay.digests import tensor_digest
+from assay.data.arrays import ArrayData, read_data
+from assay.data.parts import Part
 from assay.errors import (
     AlreadyExists,
     AssayError,
@@ -32,7 +32,6 @@ from assay.errors import (
     Unavailable,
     Unimplemented,
 )
-from assay.evidence import Evidence
 from assay.explanation import (
     Diagnostics,
     Estimate,
@@ -46,14 +45,15 @@ from assay.explanation import (
     Usage,
 )
 from assay.features import Elements, Grid, Group, Groups, Segments, Superpixels
-from assay.keeping import Keeping
-from assay.manifest import Decision
+from assay.kept.digests import tensor_digest
+from assay.kept.folder import Evidence
+from assay.kept.keeping import Keeping
+from assay.kept.manifest import Decision
+from assay.kept.replay import Replayed, replay
 from assay.methods import Jacobian, Lime, Occlusion, Rows
 from assay.models import Batching, Model, ModelSpec, TensorInfo
 from assay.names import Feature, WindowGrid
-from assay.parts import Part
 from assay.reasons import Reason
-from assay.replay import Replayed, replay
 from assay.requests import Budget
 from assay.responses import Limits, ServerInfo
 from assay.statistics import GaussianTable, QuartileTable

@@ -13,10 +13,10 @@ import grpc
 from assay.calls import Calls
 from assay.channel import open_async_channel, open_channel
 from assay.connection import Connection, rpcs
+from assay.data.parts import iterator_of
 from assay.errors import AssayError, Cancelled, translated
 from assay.explanation import Explanation
 from assay.loops import FromLoop, FromThread
-from assay.parts import iterator_of
 from assay.plans import Call, Event, Items, Plan, Stream, Work, as_method
 
 if TYPE_CHECKING:

@@ -13,11 +13,11 @@ from numpy.typing import ArrayLike
 
 from assay import requests, responses
 from assay.channel import call_metadata
+from assay.data.parts import Encoded, Inputs, Part, PartMessages, Parts
 from assay.errors import invalid
 from assay.explanation import Explanation
 from assay.methods import Method
 from assay.models import Model, ModelSpec, decode_model, is_immutable
-from assay.parts import Encoded, Inputs, Part, PartMessages, Parts
 from assay.perinput import PerInput
 from assay.plans import Call, Items, Plan, Stream, Work
 from assay.requests import Budget, Settings

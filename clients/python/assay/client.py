@@ -11,9 +11,9 @@ import grpc
 from assay.calls import Calls
 from assay.channel import open_channel
 from assay.connection import Connection
+from assay.data.parts import iterator_of
 from assay.errors import AssayError, translated
 from assay.explanation import Explanation
-from assay.parts import iterator_of
 from assay.plans import Event, Items, Plan, Stream, Work, as_method
 
 if TYPE_CHECKING:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from assay.datasets import ArrayData
+from assay.data.arrays import ArrayData
+from assay.data.parts import Part
 from assay.errors import invalid
 from assay.explanation import Instance, ResolvedTarget
 from assay.methods import Method
 from assay.models import Model
-from assay.parts import Part
 from assay.targets import Targets, has_target_axis
 
 if TYPE_CHECKING:

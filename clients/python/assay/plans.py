@@ -12,9 +12,9 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
+from assay.data.parts import PartMessages
 from assay.errors import AssayError, Internal
 from assay.explanation import Explanation, Instance, Progress
-from assay.parts import PartMessages
 from assay.responses import StreamReader
 
 T = TypeVar("T")

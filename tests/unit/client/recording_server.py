@@ -19,7 +19,7 @@ from google.protobuf import json_format
 from google.rpc import status_pb2
 
 import assay
-from assay.digests import digest_of, message_digest, tensors_in
+from assay.kept.digests import digest_of, message_digest, tensors_in
 from assay.tensors import from_tensor, to_tensor
 from assay.v1 import explain_pb2, explain_service_pb2, model_service_pb2, server_service_pb2
 from tests.unit.client.fake_server import FakeServer, serving

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import assay
-from assay.datasets import ArrayData, read_data
+from assay.data.arrays import ArrayData, read_data
 from assay.models import ModelSpec, TensorInfo
 
 

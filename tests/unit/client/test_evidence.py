@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 import assay
-from assay.digests import digest_of, tensor_digest
-from assay.durable import write_whole
-from assay.result_tensors import by_digest
+from assay.kept.digests import digest_of, tensor_digest
+from assay.kept.durable import write_whole
+from assay.kept.result_tensors import by_digest
 from tests.unit.client.recording_server import KEYS, METHOD, X, keep, parts, recording
 
 
@@ -353,7 +353,7 @@ def test_a_process_that_holds_the_folder_keeps_others_out(pair, tmp_path):
 
 KILLED = """
 import os, sys
-import assay.durable
+import assay.kept.durable
 from tests.unit.client.recording_server import keep, recording
 
 steps = int(sys.argv[2])

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import assay
-from assay.digests import digest_of
-from assay.replay import read_record
+from assay.kept.digests import digest_of
+from assay.kept.replay import read_record
 from assay.tensors import from_tensor
 from assay.v1 import explain_pb2
 from tests.unit.client.recording_server import METHOD, X, keep, recording

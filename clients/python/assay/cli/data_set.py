@@ -14,11 +14,11 @@ from assay.cli.files import load_inputs
 from assay.cli.flags import method_of
 from assay.cli.output import results, save, save_pictures
 from assay.cli.progress import Counter
-from assay.datasets import ArrayData, Dataset, read_data
+from assay.data.arrays import ArrayData, Dataset, read_data
 from assay.errors import AssayError, InvalidArgument, invalid
-from assay.evidence import Evidence
 from assay.explanation import Explanation, Instance, ResultWarning
-from assay.keeping import Keeping
+from assay.kept.folder import Evidence
+from assay.kept.keeping import Keeping
 from assay.models import Model
 from assay.plans import Event
 

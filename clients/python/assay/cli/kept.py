@@ -13,10 +13,10 @@ from typing import Any
 from assay.cli import report
 from assay.cli.connecting import connected, timeout
 from assay.errors import AssayError, DataLoss, Unavailable, invalid
-from assay.evidence import Evidence
 from assay.explanation import Record
-from assay.manifest import is_evidence
-from assay.replay import Difference, Replayed, read_record, replay
+from assay.kept.folder import Evidence
+from assay.kept.manifest import is_evidence
+from assay.kept.replay import Difference, Replayed, read_record, replay
 
 
 def replay_records(args: argparse.Namespace) -> int:

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from assay.datasets import PART_ROWS, keyed, listed, shaped, source_names, split
+from assay.data.arrays import PART_ROWS, keyed, listed, shaped, source_names, split
+from assay.data.parts import Part
 from assay.errors import InvalidArgument, invalid
 from assay.models import Model, TensorInfo
-from assay.parts import Part
 from assay.tensors import Array
 
 _BUFFER_BYTES = 1 << 20

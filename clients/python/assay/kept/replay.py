@@ -13,13 +13,13 @@ from google.protobuf import json_format
 from numpy.typing import ArrayLike
 
 from assay.calls import Calls
-from assay.digests import digest_of, tensor_digest, tensors_in
 from assay.errors import DataLoss, Internal, NotFound, invalid
-from assay.evidence import Evidence
 from assay.explanation import Explanation, Instance, Record
+from assay.kept.digests import digest_of, tensor_digest, tensors_in
+from assay.kept.folder import Evidence
+from assay.kept.result_tensors import by_digest, named_digests
 from assay.plans import Plan, Stream
 from assay.responses import Asked, StreamReader
-from assay.result_tensors import by_digest, named_digests
 from assay.tensors import Array, to_tensor
 from assay.v1 import explain_pb2, explain_service_pb2
 

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from assay.digests import message_digest, tensors_in
+from assay.data.parts import Inputs, Part
 from assay.errors import invalid
-from assay.evidence import Evidence, input_digest
 from assay.explanation import Instance
-from assay.manifest import Decision
+from assay.kept.digests import message_digest, tensors_in
+from assay.kept.folder import Evidence, input_digest
+from assay.kept.manifest import Decision
 from assay.methods import METHODS, Method
 from assay.models import Model
-from assay.parts import Inputs, Part
 from assay.targets import PerInstance, Targets, encode_targets
 from assay.tensors import Array, from_tensor, is_digest
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from google.protobuf import json_format
 
-from assay.digests import message_digest, tensors_in
+from assay.kept.digests import message_digest, tensors_in
 from assay.requests import explain_request
 from assay.tensors import Array, from_tensor, is_digest
 from assay.v1 import tensor_pb2

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from assay.digests import tensor_digest
 from assay.errors import DataLoss
 from assay.explanation import FEATURES, Instance
+from assay.kept.digests import tensor_digest
 from assay.tensors import Array
 
 

@@ -15,14 +15,14 @@ from urllib.parse import quote
 
 import numpy as np
 
-from assay.digests import digest_of, digests_in, tensor_digest
-from assay.durable import remove_leftovers, sync_folder, write_whole
 from assay.errors import DataLoss, FailedPrecondition
 from assay.explanation import Instance, Record
-from assay.identity import Identity, differences
-from assay.manifest import Decision, Manifest
-from assay.result_tensors import by_digest
-from assay.tensor_folder import TensorFolder
+from assay.kept.digests import digest_of, digests_in, tensor_digest
+from assay.kept.durable import remove_leftovers, sync_folder, write_whole
+from assay.kept.identity import Identity, differences
+from assay.kept.manifest import Decision, Manifest
+from assay.kept.result_tensors import by_digest
+from assay.kept.tensor_folder import TensorFolder
 from assay.tensors import Array
 
 if TYPE_CHECKING:

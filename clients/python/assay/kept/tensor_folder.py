@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from assay.digests import deserialise, digest_of, serialise, tensor_digest
-from assay.durable import write_whole
 from assay.errors import DataLoss, NotFound
+from assay.kept.digests import deserialise, digest_of, serialise, tensor_digest
+from assay.kept.durable import write_whole
 from assay.tensors import Array, to_tensor
 
 

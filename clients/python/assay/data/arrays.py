@@ -11,9 +11,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from assay.data.parts import Part
 from assay.errors import invalid
 from assay.models import Model, TensorInfo
-from assay.parts import Part
 from assay.tensors import Array
 
 PART_ROWS = 256
@@ -89,7 +89,7 @@ def read_data(
     if part_rows is not None and part_rows < 1:
         raise invalid("part_rows", f"{part_rows} is no number of rows")
     if path.suffix == ".parquet":
-        from assay.parquet import ParquetData
+        from assay.data.parquet import ParquetData
 
         return ParquetData.open(path, model, columns or {}, key_column, rows or slice(None), part_rows)
     if path.suffix != ".npz":

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
-from assay.durable import lock, open_private
 from assay.errors import DataLoss
+from assay.kept.durable import lock, open_private
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Data sets: parts of them, and the files they come from."""

@@ -1,0 +1,1 @@
+"""Decisions kept in a folder: written, resumed, verified, run again."""
