@@ -70,6 +70,7 @@ class AsyncClient(Connection[grpc.aio.Channel]):
     put_tensor = _method(Calls.put_tensor)
     explain = _method(Calls.explain)
     explain_stream = _stream(Calls.explain_stream)
+    explain_message = _stream(Calls.explain_message)
     explain_many = _stream(Calls.explain_many)
     predict = _method(Calls.predict)
     info = _method(Calls.info)

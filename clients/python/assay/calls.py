@@ -193,6 +193,18 @@ class Calls:
         message = explain_service_pb2.ExplainStreamRequest(request=request)
         return Stream(self._call("ExplainStream", message, timeout, request.request_id), StreamReader(asked))
 
+    def explain_message(
+        self, request: explain_service_pb2.ExplainRequest, *, timeout: float | None = 30.0
+    ) -> Plan[Stream]:
+        """The same of a request that is a message already, such as the one of a record; results always have the axis T.
+
+        Maps that vary along some axes only aren't broadcast.
+        """
+        yield from ()  # a plan is a generator, and this one has nothing to wait for
+        message = explain_service_pb2.ExplainStreamRequest(request=request)
+        call = self._call("ExplainStream", message, timeout, request.request_id)
+        return Stream(call, StreamReader(Asked({}, target_axis=True)))
+
     def explain_many(
         self,
         model: Model | str,

@@ -36,7 +36,7 @@ def test_streams_take_the_settings_that_calls_take():
     assert message == shared | {"model", "inputs", "method", "target", "request_id"}
 
 
-STREAMS = ("explain_stream", "explain_many")
+STREAMS = ("explain_stream", "explain_message", "explain_many")
 
 
 def methods(kind):

@@ -12,14 +12,11 @@ import numpy as np
 from google.protobuf import json_format
 from numpy.typing import ArrayLike
 
-from assay.calls import Calls
 from assay.errors import DataLoss, Internal, NotFound, invalid
 from assay.explanation import Explanation, Instance, Record
 from assay.kept.digests import digest_of, tensor_digest, tensors_in
 from assay.kept.folder import Evidence
 from assay.kept.result_tensors import by_digest, named_digests
-from assay.plans import Plan, Stream
-from assay.responses import Asked, StreamReader
 from assay.tensors import Array, to_tensor
 from assay.v1 import explain_pb2, explain_service_pb2
 
@@ -191,17 +188,9 @@ def _model(client: Client, recorded: Mapping[str, str], timeout: float | None) -
 
 def _asked(client: Client, request: explain_service_pb2.ExplainRequest, timeout: float | None) -> Instance:
     """The answer, with all tensors as they were sent."""
-    events = client._events(client._carry_out(_plan(client._calls, request, timeout)))  # noqa: SLF001
+    events = client.explain_message(request, timeout=timeout)
     explained = next(event for event in events if isinstance(event, Explanation))
     return explained.instances[0]
-
-
-def _plan(calls: Calls, request: explain_service_pb2.ExplainRequest, timeout: float | None) -> Plan[Stream]:
-    """One more plan of a client, of a message that is there already."""
-    message = explain_service_pb2.ExplainStreamRequest(request=request)
-    call = calls._call("ExplainStream", message, timeout)  # noqa: SLF001
-    yield from ()  # a plan is a generator, and this one has nothing to wait for
-    return Stream(call, StreamReader(Asked({}, target_axis=True)))
 
 
 # ---- what differs ----------------------------------------------------------------------------------------------------
