@@ -32,9 +32,9 @@ from assayd.api.explain_servicer import ExplainServicer
 from assayd.api.interceptor import CallInterceptor
 from assayd.api.model_servicer import ModelServicer
 from assayd.api.server_servicer import ServerServicer
-from assayd.engine.in_process import InProcessBackend
+from assayd.engine.backend import Backend
 from assayd.engine.models import LoadedModels
-from assayd.engine.onnxruntime_session import SessionOptions, available_provider
+from assayd.engine.options import SessionOptions, provider_of
 from assayd.errors import AssayError
 from assayd.explain.explainer import Explainer
 from assayd.explain.offload import Offload
@@ -42,11 +42,14 @@ from assayd.explain.predictor import Predictor
 from assayd.explain.record import Stack
 from assayd.metrics import Metrics
 from assayd.scheduler.device import DeviceScheduler
+from assayd.scheduler.keeper import Keeper
 from assayd.settings import Settings
 from assayd.store.store import Store
 
 log = logging.getLogger("assayd")
 
+_KEEP_S = 1.0
+_LOADS_AT_ONCE = 4
 _LAST_WORDS_S = 0.1
 """Time for answers that are written and not yet sent."""
 
@@ -64,17 +67,25 @@ class App:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._metrics = Metrics(settings.max_model_labels)
-        provider = available_provider(settings.provider)
-        session_options = SessionOptions(settings.threads, provider, required=settings.provider == "cuda")
-        self._backend = InProcessBackend(session_options, settings.batch_rows)
+        self._backend = _backend(settings)
         store = Store(settings.store)
-        self._models = LoadedModels(self._backend, store, self._metrics, settings.max_loaded_bytes)
+        self._models = LoadedModels(
+            self._backend,
+            store,
+            self._metrics,
+            settings.max_loaded_bytes,
+            max_load_s=settings.max_load_s,
+            loads_at_once=_LOADS_AT_ONCE if settings.isolation == "process" else 1,
+        )
         self._scheduler = DeviceScheduler(
             self._backend,
             self._metrics,
+            self._models,
+            max_batch_s=settings.max_batch_s,
             gather_ms=settings.gather_ms,
             max_queued_rows=settings.max_queued_rows,
         )
+        self._keeper = Keeper(self._backend, self._models, self._scheduler, self._metrics)
         self._offload = Offload()
         self._catalogue = Catalogue(store, self._models, self._metrics, settings.max_model_bytes)
         self._interceptor = CallInterceptor(self._metrics)
@@ -86,6 +97,7 @@ class App:
         ]
         self._server = grpc.aio.server(interceptors=[self._interceptor], options=options)
         self._add_services()
+        self._ready = False
         self.address = ""
         self.metrics_address = ""
 
@@ -139,13 +151,28 @@ class App:
         self._page, self._page_thread = start_http_server(int(port), _bare(host), self._metrics.registry)
         self.metrics_address = f"{host}:{self._page.server_port}"
         self._scheduler.start()
+        self._keeping = asyncio.create_task(self._keep(), name="keeper")
         if self._settings.models is not None:
             await self._preload(self._settings.models)
         bound = self._server.add_insecure_port(self._settings.listen)
         self.address = f"{self._settings.listen.rpartition(':')[0]}:{bound}"
         await self._server.start()
+        self._ready = True
+        await self._tell_health()
+
+    async def _keep(self) -> None:
+        """Look after the workers, and let health tell the truth of them."""
+        while True:
+            before = self._keeper.serving
+            await self._keeper.look()
+            if self._ready and self._keeper.serving != before:
+                await self._tell_health()
+            await asyncio.sleep(_KEEP_S)
+
+    async def _tell_health(self) -> None:
+        status = health_pb2.HealthCheckResponse
         for name in ("", *_SERVICES):
-            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+            await self._health.set(name, status.SERVING if self._keeper.serving else status.NOT_SERVING)
 
     async def _preload(self, folder: Path) -> None:
         """Store and load NAME/VERSION/model.onnx; one that fails is logged and holds up nobody else."""
@@ -158,7 +185,8 @@ class App:
                     json_format.Parse(beside.read_text(), spec)
                     vet(spec)
                 header = model_service_pb2.UploadModelHeader(name=name, version=version, spec=spec)
-                await self._catalogue.upload("default", header, _once(path))
+                uploaded = await self._catalogue.upload("default", header, _once(path))
+                self._models.pin(uploaded.digest)
             except (AssayError, OSError, json_format.ParseError) as error:
                 said = {"model": f"{name}@{version}", "why": str(error)}
                 log.error("model not loaded", extra=said)  # noqa: TRY400 - what is wrong is the model, not the code
@@ -172,6 +200,7 @@ class App:
         # The listener stays open meanwhile, so that new calls hear why they are refused.
         await self._interceptor.idle(self._settings.drain_grace_s)
         await self._server.stop(_LAST_WORDS_S)
+        self._keeping.cancel()
         await self._scheduler.stop()
         self._offload.close()
         self._models.close()
@@ -179,6 +208,19 @@ class App:
         self._page.shutdown()
         self._page.server_close()
         self._page_thread.join()
+
+
+def _backend(settings: Settings) -> Backend:
+    """What runs models. Imported as it is chosen: with workers this process holds neither onnx nor onnxruntime."""
+    provider = provider_of(settings.provider)
+    options = SessionOptions(settings.threads, provider, required=settings.provider == "cuda")
+    if settings.isolation == "process":
+        from assayd.engine.worker.backend import WorkerBackend
+
+        return WorkerBackend(options, settings.batch_rows, settings.worker_memory_bytes)
+    from assayd.engine.in_process import InProcessBackend
+
+    return InProcessBackend(options, settings.batch_rows)
 
 
 async def serve(settings: Settings) -> None:

@@ -13,6 +13,7 @@ AssayError
 ├── ModelUnfit                the model can't do what was asked
 │   ├── ModelFailed           the runtime refused to compute
 │   ├── ModelNotFinite        it answered NaN for an ordinary input
+│   ├── ModelQuarantined      it ended its processes
 │   ├── MethodRevision        another revision of the method was pinned
 │   └── NotReproducible       the same bits can't be promised
 ├── Exhausted
@@ -22,8 +23,10 @@ AssayError
 │   ├── TooLarge              more bytes than allowed
 │   └── OutOfMemory           the device has no room for one row
 ├── DeadlinePassed
+│   └── Terminated            the batch was stopped while it ran
 ├── Unavailable
 │   ├── Draining
+│   ├── WorkerLost            the process that runs the model died
 │   └── StoreFull
 ├── Unparsable                the request's bytes are no message
 └── DataLoss                  stored bytes no longer match their digest
@@ -146,6 +149,12 @@ class ModelNotFinite(ModelUnfit):
     reason = "MODEL_NOT_FINITE"
 
 
+class ModelQuarantined(ModelUnfit):
+    """The model ended its processes too often, and isn't run for a while; metadata: digest."""
+
+    reason = "MODEL_QUARANTINED"
+
+
 class MethodRevision(ModelUnfit):
     """Another revision of the method was pinned than the one served."""
 
@@ -198,6 +207,10 @@ class DeadlinePassed(AssayError):
     reason = "DEADLINE"
 
 
+class Terminated(DeadlinePassed):
+    """A batch was told to stop while it ran. Who told it knows which of its rows were late; others can run again."""
+
+
 class Unavailable(AssayError):
     """Not now; perhaps soon."""
 
@@ -206,6 +219,12 @@ class Draining(Unavailable):
     """The server is going down and takes no new work."""
 
     reason = "DRAINING"
+
+
+class WorkerLost(Unavailable):
+    """The process that runs the model died or was killed; metadata: cause. Another one may take over."""
+
+    reason = "WORKER_LOST"
 
 
 class StoreFull(Unavailable):

@@ -76,6 +76,16 @@ class Metrics:
             "assayd_model_load_seconds", "Load of a model with its batch proof.", buckets=_SECONDS, registry=r
         )
         self.model_loads = Counter("assayd_model_loads", "Models loaded, by outcome.", ["outcome"], registry=r)
+        self.workers_alive = Gauge("assayd_workers_alive", "Processes that run models.", registry=r)
+        self.worker_memory_bytes = Gauge(
+            "assayd_worker_memory_bytes", "Resident memory of the processes that run models.", registry=r
+        )
+        self.worker_restarts = Counter(
+            "assayd_worker_restarts", "Processes started again for models that lost theirs.", ["cause"], registry=r
+        )
+        self.models_quarantined = Gauge(
+            "assayd_models_quarantined", "Models that aren't run, since they ended their processes.", registry=r
+        )
         self.provider = Gauge(
             "assayd_provider", "1 for the execution provider that sessions really run on.", ["provider"], registry=r
         )

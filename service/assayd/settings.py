@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -27,12 +28,21 @@ class Settings(BaseSettings):
     metrics: Address = Field("127.0.0.1:9464", description="address of the Prometheus page; port 0 picks a free one")
     store: Path = Field(description="folder that keeps models, specs and tensors")
     models: DirectoryPath | None = Field(
-        None, description="folder of NAME/VERSION/model.onnx (and spec.json) to load at start"
+        None, description="folder of NAME/VERSION/model.onnx (and spec.json) to load at start and keep in memory"
     )
     provider: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="auto takes CUDA where a session really gets it"
     )
     threads: int = Field(0, ge=0, description="threads of one model run; 0 lets onnxruntime choose")
+    isolation: Literal["process", "none"] = Field(
+        "process" if sys.platform == "linux" else "none",
+        description="process runs each model in one of its own; none is for models you trust",
+    )
+    worker_memory_bytes: int | None = Field(
+        None, ge=2**28, description="address space of a model's process; not for CUDA"
+    )
+    max_batch_s: float = Field(60.0, gt=0, description="longest run of one batch")
+    max_load_s: float = Field(300.0, gt=0, description="longest load of a model, with its proof")
     batch_rows: int | None = Field(
         None, ge=1, le=4096, description="most rows in a batch; default by the size of a row"
     )

@@ -92,7 +92,7 @@ VERSION = ModelVersion("m", "1", DIGEST, "", len(MODEL), 1.0)
 class Models:
     """Loads anything."""
 
-    async def load(self, digest, data):
+    async def load(self, tenant, digest, data):
         return LOADED
 
     def use(self, tenant, digest):

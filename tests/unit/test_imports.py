@@ -25,6 +25,7 @@ PLANTS = {
     "light-client": ("clients/python/assay/planted.py", "assayd.types"),
     "one-runtime-file": ("service/assayd/engine/planted.py", "onnxruntime"),
     "onnx-in-graph": ("service/assayd/engine/planted.py", "onnx"),
+    "front-parses-nothing": ("service/assayd/engine/worker/spawn.py", "assayd.graph.admit"),
     "metrics-leaf": ("service/assayd/metrics.py", "assayd.types"),
     "metrics-in-one-file": ("service/assayd/scheduler/planted.py", "prometheus_client"),
 }

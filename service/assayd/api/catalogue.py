@@ -82,7 +82,7 @@ class Catalogue:
                     field="header.sha256",
                     metadata={"stated": stated, "actual": draft.digest},
                 )
-            loaded = await self._models.load(draft.digest, await asyncio.to_thread(draft.read))
+            loaded = await self._models.load(tenant, draft.digest, await asyncio.to_thread(draft.read))
             return await asyncio.to_thread(self._keep, tenant, header, loaded, draft)
 
     def _keep(self, tenant: str, header: pb.UploadModelHeader, loaded: LoadedModel, draft: Draft) -> pb.Model:

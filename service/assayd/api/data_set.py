@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from assay.v1 import explain_pb2
 from assay.v1 import explain_service_pb2 as pb
 from assayd.api.codec.vet import vet
-from assayd.api.streaming import PROGRESS_SECONDS, chunked, progress
+from assayd.api.streaming import Pace, chunked, progress
 from assayd.errors import AssayError, InvalidRequest
 from assayd.explain.explainer import OnInstance
 from assayd.explain.failures import earliest
@@ -61,16 +61,17 @@ class DataSet:
         """
         self._finished: asyncio.Queue[tuple[Part, Result]] = asyncio.Queue()
         self._room = asyncio.Semaphore(PARTS_IN_FLIGHT)
-        done = 0
+        done, pace = 0, Pace()
         reader = asyncio.ensure_future(self._read(settings, first))
         try:
             yield progress(self.job, done, self.instances)
             while not (reader.done() and self._finished.empty()):
                 getter = asyncio.ensure_future(self._finished.get())
-                await asyncio.wait((reader, getter), timeout=PROGRESS_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait((reader, getter), timeout=pace.left, return_when=asyncio.FIRST_COMPLETED)
+                if pace.due():
+                    yield progress(self.job, done, self.instances)
                 if not getter.done():
                     getter.cancel()
-                    yield progress(self.job, done, self.instances)
                     continue
                 part, result = getter.result()
                 message = await asyncio.to_thread(self.encode, part.request, result)

@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 
 from assay.v1 import explain_service_pb2 as pb
 from assay.v1 import explain_service_pb2_grpc
-from assay.v1.explain_pb2 import InstanceResult
+from assay.v1.explain_pb2 import ON_BUDGET_PARTIAL, InstanceResult
 from assayd.api.call import CURRENT, Call
 from assayd.api.catalogue import Catalogue, Resolved
 from assayd.api.codec.requests import check_request_id, decode_caller, decode_explain, decode_predict
@@ -97,7 +97,7 @@ class ExplainServicer(explain_service_pb2_grpc.ExplainServiceServicer):
         deadline = self._deadline(call)
         # Once for all parts: a bare name may get a newer version meanwhile.
         found = await self._catalogue.resolve(call.tenant, settings.model)
-        job = Job(call.request_id, decode_caller(call.tenant, settings.priority), deadline)
+        job = Job(call.request_id, decode_caller(call.tenant, settings.priority), deadline, _evenly(settings))
 
         async def decode(whole: pb.ExplainRequest) -> ExplainRequest:
             decoded = await self._decoded(whole, call, job, found, time.monotonic())
@@ -135,7 +135,7 @@ class ExplainServicer(explain_service_pb2_grpc.ExplainServiceServicer):
     async def _decode(self, request: pb.ExplainRequest, call: Call) -> tuple[ExplainRequest, Job]:
         _take_id(request.request_id, call)
         call.model, call.method = request.model[:128], request.WhichOneof("method") or "-"
-        job = Job(call.request_id, decode_caller(call.tenant, request.priority), self._deadline(call))
+        job = Job(call.request_id, decode_caller(call.tenant, request.priority), self._deadline(call), _evenly(request))
         with self._scheduler.expect():
             found = await self._catalogue.resolve(call.tenant, request.model)
             decoded = await self._decoded(request, call, job, found, call.arrived)
@@ -188,6 +188,11 @@ def _take_id(request_id: str, call: Call) -> None:
     """Call a vetted request what it calls itself. Raises InvalidRequest."""
     check_request_id(request_id)
     call.request_id = request_id or call.request_id
+
+
+def _evenly(request: pb.ExplainRequest) -> bool:
+    """Whether instances share a time that may end before they are done: then each should have come as far as it may."""
+    return request.budget.HasField("time") and request.budget.on_exhausted == ON_BUDGET_PARTIAL
 
 
 def _shapes(request: ExplainRequest) -> dict[str, tuple[int, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from hashlib import sha256
 
@@ -28,23 +29,43 @@ async def events(
     A caller that leaves, or reads no more, cancels the run.
     """
     finished: asyncio.Queue[InstanceExplained | InstanceFailed] = asyncio.Queue()
-    done = 0
+    done, pace = 0, Pace()
     task = asyncio.ensure_future(run(finished.put_nowait))
     try:
         yield progress(job, done, instances)
         while not (task.done() and finished.empty()):
             getter = asyncio.ensure_future(finished.get())
-            await asyncio.wait((task, getter), timeout=PROGRESS_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((task, getter), timeout=pace.left, return_when=asyncio.FIRST_COMPLETED)
             if getter.done():
                 done += 1
                 for event in chunked(await asyncio.to_thread(encode, getter.result())):
                     yield event
             else:
                 getter.cancel()
+            if pace.due():
                 yield progress(job, done, instances)
         yield await task
     finally:
         task.cancel()
+
+
+class Pace:
+    """Says when progress may be told again, however fast instances come."""
+
+    def __init__(self) -> None:
+        self._told = time.monotonic()
+
+    @property
+    def left(self) -> float:
+        """Seconds until then."""
+        return max(0.0, self._told + PROGRESS_SECONDS - time.monotonic())
+
+    def due(self) -> bool:
+        """Whether it is time; asks for the next one."""
+        if self.left:
+            return False
+        self._told = time.monotonic()
+        return True
 
 
 def progress(job: Job, done: int, instances: int) -> pb.ExplainStreamResponse:

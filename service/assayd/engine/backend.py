@@ -79,6 +79,16 @@ class LoadedModel:
     open_question: bool = False
 
 
+@dataclass(frozen=True)
+class Worker:
+    """A process that runs a model, as metrics show it."""
+
+    digest: str
+    pid: int
+    alive: bool
+    rss_bytes: int
+
+
 class Prepared(Protocol):
     """A batch whose tensors are made; opaque outside its backend."""
 
@@ -93,6 +103,10 @@ class Backend(Protocol):
     @property
     def device(self) -> str:
         """Name for metrics and records, such as "cpu" or "cuda:0"."""
+
+    @property
+    def max_batch_rows(self) -> int:
+        """Most rows of any model's batch."""
 
     def load(self, digest: str, data: bytes) -> LoadedModel:
         """Load a model and prove whether its rows may share a batch. Raises InvalidModel, ModelFailed."""
@@ -110,6 +124,9 @@ class Backend(Protocol):
         NotReproducible where its answers to the same rows differ.
         """
 
+    def revive(self, digest: str, data: bytes) -> LoadedModel:
+        """Run a model whose process was lost in a new one, as it was decided to be run. data: its file again."""
+
     def unload(self, digest: str) -> None:
         """Forget a model and free its memory."""
 
@@ -117,7 +134,19 @@ class Backend(Protocol):
         """Make the batch's tensors."""
 
     def run(self, prepared: Prepared) -> list[ChunkResult]:
-        """One result a chunk. Raises ModelFailed, OutOfMemory."""
+        """One result a chunk. Raises ModelFailed, OutOfMemory, Terminated, WorkerLost."""
+
+    def terminate(self, digest: str) -> None:
+        """From any thread: ask the model's running batch to stop, between two operators. Doesn't wait for it."""
+
+    def kill(self, digest: str, why: str) -> None:
+        """From any thread: end the model's process, if it has one of its own, whatever it does; a load too."""
+
+    def workers(self) -> Sequence[Worker]:
+        """The processes that run models; none where that is this one."""
+
+    def ping(self, digest: str, timeout_s: float) -> bool:
+        """Whether the model's process answers in time."""
 
     def release(self, subject: int) -> None:
         """No more rows of this subject will come."""

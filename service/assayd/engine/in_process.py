@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import time
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 
-import numpy as np
-
-from assayd.engine.backend import Batch, ChunkResult, LoadedModel, Prepared, shape_key
+from assayd.engine.backend import Batch, ChunkResult, LoadedModel, Prepared, Worker, shape_key
 from assayd.engine.observe import observed
-from assayd.engine.onnxruntime_session import Session, SessionOptions
+from assayd.engine.onnxruntime_session import Session
+from assayd.engine.options import MOST_ROWS, SessionOptions, default_rows
 from assayd.engine.probes import Probe, blind_probes, probes_from
 from assayd.engine.program import Buffers, Program
 from assayd.engine.proof import Proof, Verdict, prove
@@ -25,10 +23,6 @@ from assayd.graph.programs import Programs, programs_of
 from assayd.types.model import Batching, Signature
 from assayd.types.subject import Subject
 
-# On two cores and rows of 600 kB the service reaches 0.94 of the raw rate with 8 rows, 0.90 with 10, 0.82 with 16.
-# Ten callers with small jobs fill tens exactly. Small models want as many rows as there are.
-_SMALL_ROW_BYTES = 64 * 1024
-_SMALL_ROW_BATCH, _LARGE_ROW_BATCH = 32, 10
 _SPARE_SHAPES = 8
 
 
@@ -87,7 +81,7 @@ class InProcessBackend:
     @property
     def max_batch_rows(self) -> int:
         """Most rows of any model's batch."""
-        return self._batch_rows or _SMALL_ROW_BATCH
+        return self._batch_rows or MOST_ROWS
 
     def load(self, digest: str, data: bytes) -> LoadedModel:
         """Load and prove. Raises InvalidModel, ModelFailed, ModelUnfit."""
@@ -104,7 +98,7 @@ class InProcessBackend:
         signature = observed(as_filed, blind_probes(programs.signature))
         loaded = LoadedModel(digest, signature, Batching(False, programs.reason, 1), plain.provider, len(data), 0.0)
         one = Program(plain, signature, batched=False)
-        most_rows = self._batch_rows or _default_rows(signature)
+        most_rows = self._batch_rows or default_rows(signature)
         resident = _Resident(loaded, signature, most_rows, one, opened, programs.random)
         self._settle(resident, blind_probes(signature))
         resident.blind = resident.loaded.batching.batched
@@ -220,6 +214,28 @@ class InProcessBackend:
         prepared.spare.append(prepared.buffers)
         return results
 
+    def terminate(self, digest: str) -> None:
+        """From another thread: the batch of this model that is running ends as Terminated, if there is one."""
+        resident = self._residents.get(digest)
+        for program in (resident.one, resident.several) if resident is not None else ():
+            if program is not None:
+                program.session.terminate()
+
+    def kill(self, digest: str, why: str) -> None:
+        """Nothing: callers are served by the same process."""
+
+    def revive(self, digest: str, data: bytes) -> LoadedModel:  # noqa: ARG002
+        """Nothing was lost."""
+        return self._residents[digest].loaded
+
+    def workers(self) -> Sequence[Worker]:
+        """None."""
+        return ()
+
+    def ping(self, digest: str, timeout_s: float) -> bool:  # noqa: ARG002
+        """It is the process that asks."""
+        return True
+
     def release(self, subject: int) -> None:
         """Nothing is kept by subject in this process."""
 
@@ -232,8 +248,3 @@ class InProcessBackend:
 def _row_by_row(resident: _Resident, reason: str) -> LoadedModel:
     batching = Batching(False, reason, 1)
     return replace(resident.loaded, signature=resident.one_by_one, batching=batching, open_question=False)
-
-
-def _default_rows(signature: Signature) -> int:
-    row_bytes = sum(math.prod(n or 1 for n in s.shape or ()) * np.dtype(s.dtype).itemsize for s in signature.inputs)
-    return _SMALL_ROW_BATCH if row_bytes <= _SMALL_ROW_BYTES else _LARGE_ROW_BATCH

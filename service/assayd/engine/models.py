@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import threading
+import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar, TypeVarTuple
 
 from assayd.engine.backend import Backend, LoadedModel
+from assayd.engine.quarantine import Quarantine, killed_by_others
+from assayd.errors import AssayError, ModelFailed, WorkerLost
 from assayd.metrics import Metrics
 from assayd.store.store import Store
 from assayd.types.subject import Subject
@@ -18,39 +23,74 @@ from assayd.types.subject import Subject
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
+log = logging.getLogger(__name__)
+
+
+_ABANDONED = "nobody waits for its load"
+_ABANDONED_S = 2.0
+_ABANDONED_S_PER_BYTE = 1 / 20e6
+"""A load that nobody waits for any more goes on for so long: the caller may come back, and large files take time."""
+
 
 @dataclass(eq=False)
 class InUse:
     """A loaded model while somebody uses it; `loaded` follows what later proofs decide.
 
-    steady: how it is run for the same bits in any company, once somebody asked.
+    tenant: in whose store its file is. pinned: it stays in memory. deciding: held while something is decided. steady:
+    how it is run for the same bits in any company, once somebody asked.
     """
 
     loaded: LoadedModel
+    tenant: str
     users: int = 0
+    pinned: bool = False
+    deciding: asyncio.Lock = field(default_factory=asyncio.Lock)
     steady: LoadedModel | None = None
+
+
+@dataclass(eq=False)
+class _Load:
+    """A load under way. size: of its file, 0 until that is known."""
+
+    task: asyncio.Task[InUse]
+    waiting: int = 0
+    size: int = 0
 
 
 class LoadedModels:
     """Loads models of the store when they are needed, and unloads the least recently used ones that nobody uses when
     their files come to more than `max_bytes`.
+
+    max_load_s: longest load. loads_at_once: where a load has a process of its own, one that is stuck holds up no other.
     """
 
-    def __init__(self, backend: Backend, store: Store, metrics: Metrics, max_bytes: int) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        store: Store,
+        metrics: Metrics,
+        max_bytes: int,
+        *,
+        max_load_s: float = 300.0,
+        loads_at_once: int = 1,
+    ) -> None:
         self._backend = backend
         self._store = store
         self._metrics = metrics
         self._max_bytes = max_bytes
+        self._max_load_s = max_load_s
         self._models: OrderedDict[str, InUse] = OrderedDict()
-        self._loads: dict[str, asyncio.Task[InUse]] = {}
-        self._deciding = asyncio.Lock()
-        # One at a time: loads are bound by memory and by the cores that the device needs too.
-        self._thread = ThreadPoolExecutor(1, "model-load")
+        self._loads: dict[str, _Load] = {}
+        self._quarantine = Quarantine(time.monotonic)
+        self._threads = ThreadPoolExecutor(loads_at_once, "model-load")
 
     @asynccontextmanager
     async def use(self, tenant: str, digest: str) -> AsyncIterator[InUse]:
-        """Hold a model of the store in memory. Raises ModelNotFound, DataLoss, InvalidModel, ModelFailed."""
-        model = await self._loaded(digest, lambda: self._store.model_bytes(tenant, digest))
+        """Hold a model of the store in memory.
+
+        Raises ModelNotFound, DataLoss, InvalidModel, ModelFailed, ModelQuarantined, OutOfMemory, WorkerLost.
+        """
+        model = await self._loaded(tenant, digest, lambda: self._store.model_bytes(tenant, digest))
         model.users += 1
         self._models.move_to_end(digest)
         try:
@@ -59,73 +99,152 @@ class LoadedModels:
             model.users -= 1
             self._make_room()
 
-    async def load(self, digest: str, data: bytes) -> LoadedModel:
-        """Load bytes that aren't in the store yet. Raises InvalidModel, ModelFailed, ModelUnfit."""
-        return (await self._loaded(digest, lambda: data)).loaded
+    async def load(self, tenant: str, digest: str, data: bytes) -> LoadedModel:
+        """Load bytes that aren't in the store yet. Raises as `use`, and ModelUnfit."""
+        return (await self._loaded(tenant, digest, lambda: data)).loaded
+
+    def pin(self, digest: str) -> None:
+        """Keep a loaded model in memory, whatever room others need."""
+        if digest in self._models:
+            self._models[digest].pinned = True
 
     async def prove(self, model: InUse, subject: Subject) -> None:
         """Try an open question with a caller's instance."""
-        async with self._deciding:
+        async with model.deciding:
             if model.loaded.open_question:
                 model.loaded = await self._off_loop(self._backend.prove, model.loaded.digest, subject)
                 self._show()
 
-    async def demote(self, tenant: str, model: InUse, reason: str) -> None:
+    async def demote(self, model: InUse, reason: str) -> None:
         """Run a model row by row from now on."""
-        async with self._deciding:
+        async with model.deciding:
             if model.loaded.batching.batched:
-                digest = model.loaded.digest
-                data = await self._off_loop(self._store.model_bytes, tenant, digest)
-                model.loaded = await self._off_loop(self._backend.demote, digest, data, reason)
+                data = await self._data(model)
+                model.loaded = await self._off_loop(self._backend.demote, model.loaded.digest, data, reason)
                 model.steady = None
                 self._show()
 
-    async def steady(self, tenant: str, model: InUse) -> LoadedModel:
+    async def steady(self, model: InUse) -> LoadedModel:
         """The model as it must be run for the same bits in any company. Raises NotReproducible."""
-        async with self._deciding:
+        async with model.deciding:
             if model.steady is None:
-                digest = model.loaded.digest
-                data = await self._off_loop(self._store.model_bytes, tenant, digest)
-                model.steady = await self._off_loop(self._backend.steady, digest, data)
+                data = await self._data(model)
+                model.steady = await self._off_loop(self._backend.steady, model.loaded.digest, data)
             return model.steady
+
+    async def revive(self, digest: str, cause: str) -> None:
+        """Start a lost model's process again, after a pause that grows. cause: of the loss, for the metrics.
+
+        Raises ModelQuarantined, and as `use`.
+        """
+        model = self._models.get(digest)
+        if model is None:
+            raise WorkerLost("the model isn't in memory any more", retry_after_s=1.0)
+        try:
+            self._quarantine.check(digest)
+            await asyncio.sleep(self._quarantine.pause(digest))
+            async with model.deciding, asyncio.timeout(self._max_load_s):
+                model.loaded = await self._off_loop(self._backend.revive, digest, await self._data(model))
+        except (AssayError, TimeoutError):
+            self._forget(digest)
+            raise
+        finally:
+            self._metrics.worker_restarts.labels(cause).inc()
+            self._show()
+
+    def strike(self, digest: str) -> None:
+        """A model was proven to have ended its process."""
+        self._quarantine.strike(digest)
+        self._metrics.models_quarantined.set(len(self._quarantine.held))
 
     def providers(self) -> list[str]:
         """Execution providers that loaded models really got."""
         return sorted({m.loaded.provider for m in self._models.values()})
 
-    def close(self) -> None:
-        """Wait for a load under way and end the thread."""
-        self._thread.shutdown()
+    @property
+    def digests(self) -> list[str]:
+        """Of the models in memory."""
+        return list(self._models)
 
-    async def _loaded(self, digest: str, read: Callable[[], bytes]) -> InUse:
-        """The model, loaded once for all who ask meanwhile; a caller that leaves doesn't stop the load."""
+    def close(self) -> None:
+        """Wait for a load under way and end the threads."""
+        self._threads.shutdown()
+
+    async def _loaded(self, tenant: str, digest: str, read: Callable[[], bytes]) -> InUse:
+        """The model, loaded once for all who ask meanwhile."""
         while digest not in self._models:
-            task = self._loads.get(digest)
-            if task is None:
-                task = self._loads[digest] = asyncio.create_task(self._load(digest, read))
-                task.add_done_callback(lambda _: self._loads.pop(digest, None))
-                task.add_done_callback(_seen)
-            await asyncio.shield(task)
+            load = self._loads.get(digest)
+            if load is None:
+                self._quarantine.check(digest)
+                load = self._loads[digest] = _Load(asyncio.create_task(self._load(tenant, digest, read)))
+                load.task.add_done_callback(lambda _: self._loads.pop(digest, None))
+                load.task.add_done_callback(_seen)
+            load.waiting += 1
+            try:
+                await asyncio.shield(load.task)
+            finally:
+                load.waiting -= 1
+                if not load.waiting and not load.task.done():
+                    patience = _ABANDONED_S + load.size * _ABANDONED_S_PER_BYTE
+                    asyncio.get_running_loop().call_later(patience, self._give_up, digest, load)
         return self._models[digest]
 
-    async def _load(self, digest: str, read: Callable[[], bytes]) -> InUse:
+    def _give_up(self, digest: str, load: _Load) -> None:
+        """End a load that nobody came back for."""
+        if not load.waiting and not load.task.done():
+            self._end_load(digest, _ABANDONED)
+
+    def _end_load(self, digest: str, why: str) -> None:
+        # On a thread of its own: those for loads may all be busy with what is to be ended.
+        threading.Thread(target=self._backend.kill, args=(digest, why), daemon=True).start()
+
+    async def _load(self, tenant: str, digest: str, read: Callable[[], bytes]) -> InUse:
         try:
-            loaded = await self._off_loop(lambda: self._backend.load(digest, read()))
+            loaded = await self._within_time(digest, read)
         except Exception:
             self._metrics.model_loads.labels("failed").inc()
             raise
         self._metrics.model_loads.labels("loaded").inc()
         self._metrics.model_load_seconds.observe(loaded.load_seconds)
-        model = self._models[digest] = InUse(loaded)
+        model = self._models[digest] = InUse(loaded, tenant)
         self._make_room(keep=digest)
         return model
+
+    async def _within_time(self, digest: str, read: Callable[[], bytes]) -> LoadedModel:
+        """Load; a process that is lost on the way may have been ended by others once."""
+        data = await self._off_loop(read)
+        if digest in self._loads:
+            self._loads[digest].size = len(data)
+        for last in (False, True):
+            try:
+                async with asyncio.timeout(self._max_load_s):
+                    return await self._off_loop(self._backend.load, digest, data)
+            except TimeoutError:
+                self._end_load(digest, "its load took too long")
+                raise ModelFailed(f"loading and proving the model took longer than {self._max_load_s:g} s") from None
+            except WorkerLost as error:
+                log.warning("a process was lost while it loaded a model", extra={"model": digest, "why": error.message})
+                cause = error.metadata.get("cause", "")
+                if last or not killed_by_others(error):
+                    if cause != _ABANDONED:  # impatient callers are no fault of the model
+                        self.strike(digest)
+                    raise ModelFailed(f"the model ended its process while it was loaded ({cause})") from error
+        raise AssertionError("the last try returns or raises")
+
+    async def _data(self, model: InUse) -> bytes:
+        return await self._off_loop(self._store.model_bytes, model.tenant, model.loaded.digest)
+
+    def _forget(self, digest: str) -> None:
+        """Drop a model that can't run; the next who asks loads it anew."""
+        if self._models.pop(digest, None) is not None:
+            self._backend.unload(digest)
 
     def _make_room(self, keep: str = "") -> None:
         total = sum(m.loaded.size_bytes for m in self._models.values())
         for digest, model in list(self._models.items()):
             if total <= self._max_bytes:
                 break
-            if model.users == 0 and digest != keep:
+            if model.users == 0 and not model.pinned and digest != keep:
                 del self._models[digest]
                 self._backend.unload(digest)
                 total -= model.loaded.size_bytes
@@ -140,7 +259,7 @@ class LoadedModels:
         self._metrics.models_loaded_bytes.set(sum(m.loaded.size_bytes for m in self._models.values()))
 
     async def _off_loop(self, function: Callable[[*Ts], T], *arguments: *Ts) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
 
 
 def _seen(task: asyncio.Task[InUse]) -> None:

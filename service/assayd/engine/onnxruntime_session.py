@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import onnxruntime as ort
 
-from assayd.errors import AssayError, InvalidModel, ModelFailed, OutOfMemory
+from assayd.engine.options import SessionOptions
+from assayd.errors import AssayError, InvalidModel, ModelFailed, OutOfMemory, Terminated
 from assayd.types.arrays import Array
 
 VERSION: str = ort.__version__
@@ -22,17 +21,8 @@ _FOLDED_CONSTANT_BYTES = str(64 * 1024 * 1024)
 _PATH = re.compile(r"(?:/[\w.+-]+){2,}(?::\d+)?\s*")
 
 
-@dataclass(frozen=True)
-class SessionOptions:
-    """threads: 0 lets onnxruntime choose. provider: "cpu" or "cuda". required: better no session than on another."""
-
-    threads: int = 0
-    provider: str = "cpu"
-    required: bool = False
-
-
 class Session:
-    """One loaded program. `run` is called by one thread at a time."""
+    """One loaded program. `run` is called by one thread at a time, `terminate` by any."""
 
     def __init__(self, program: bytes, options: SessionOptions, *, free_shapes: bool) -> None:
         """Load. free_shapes: instances come in many shapes.
@@ -43,6 +33,8 @@ class Session:
         settings.intra_op_num_threads = options.threads
         settings.inter_op_num_threads = 1
         settings.log_severity_level = 4
+        if options.spin_us is not None:
+            settings.add_session_config_entry("session.intra_op.spin_duration_us", str(options.spin_us))
         # A memory pattern is kept for every shape ever seen.
         settings.enable_mem_pattern = not free_shapes
         settings.add_session_config_entry(
@@ -66,12 +58,16 @@ class Session:
                 raise ModelFailed(told)
             log.warning(told)
         self.outputs: list[str] = [output.name for output in self._session.get_outputs()]
+        self._running = ort.RunOptions()
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """Run every output. Raises ModelFailed, OutOfMemory."""
+        """Run every output. Raises ModelFailed, OutOfMemory, Terminated."""
+        running = self._running = ort.RunOptions()
         try:
-            results: Sequence[Any] = self._session.run(self.outputs, dict(feeds))
+            results: Sequence[Any] = self._session.run(self.outputs, dict(feeds), running)
         except Exception as error:
+            if running.terminate:
+                raise Terminated("the model was stopped while it ran") from error
             raise _run_error(error) from error
         outputs: dict[str, Array] = {}
         for name, value in zip(self.outputs, results, strict=True):
@@ -79,6 +75,10 @@ class Session:
                 raise ModelFailed(f"output {name!r} isn't a tensor: sequences and maps can't be scored")
             outputs[name] = value
         return outputs
+
+    def terminate(self) -> None:
+        """The run under way ends as Terminated, between two operators; runs that follow are as ever."""
+        self._running.terminate = True
 
 
 def said(error: Exception) -> str:
@@ -92,19 +92,3 @@ def _run_error(error: Exception) -> AssayError:
     if "Failed to allocate memory" in text or "ALLOC_FAILED" in text or "out of memory" in text:
         return OutOfMemory("the device has no memory left for a batch of this model")
     return ModelFailed(f"onnxruntime failed to run the model: {said(error)}")
-
-
-def available_provider(wanted: str) -> str:
-    """The provider to ask sessions for. "auto" is CUDA only where a session really gets it: the list of available ones
-    names CUDA on machines that have no GPU.
-    """
-    if wanted != "auto":
-        return wanted
-    if "CUDAExecutionProvider" not in ort.get_available_providers() or not _cuda_devices():
-        return "cpu"
-    return "cuda"
-
-
-def _cuda_devices() -> int:
-    """Number of NVIDIA devices that the driver shows."""
-    return len(list(Path("/proc/driver/nvidia/gpus").glob("*")))

@@ -31,6 +31,8 @@ from assayd.types.subject import Subject
 log = logging.getLogger(__name__)
 
 _OVER_BUDGET = (RowBudget, TimeBudget)
+_EVENLY_IN_FLIGHT = 256
+"""Instances that share a time which may end before they are done: one that waits for its turn would get nothing."""
 
 OnInstance = Callable[[InstanceExplained | InstanceFailed], None]
 
@@ -83,7 +85,7 @@ class Explainer:
             shared = Preparation(request, explained, job, self._scheduler, self._offload, tally, self._stack)
             if request.validate_only:
                 return await self._estimate(request, shared, model)
-            places = asyncio.Semaphore(self._instances_in_flight)
+            places = asyncio.Semaphore(max(self._instances_in_flight, _EVENLY_IN_FLIGHT if job.evenly else 0))
 
             async def one(position: int) -> InstanceExplained | InstanceFailed:
                 async with places:
@@ -117,7 +119,7 @@ class Explainer:
                 return await self._run(shared, subject, model, position)
             except RowsInteract as found:
                 log.warning("model demoted", extra={"model": model.loaded.digest, "why": found.reason})
-                await self._models.demote(request.model.tenant, model, found.reason)
+                await self._models.demote(model, found.reason)
                 shared.tally.again(found.rows)
                 return await self._run(shared, subject, model, position)
         except AssayError as error:
@@ -132,7 +134,7 @@ class Explainer:
         """Run an instance with the model as it is now, and as this request is to be run with it."""
         loaded = model.loaded
         if shared.request.reproducible:
-            loaded = await self._models.steady(shared.request.model.tenant, model)
+            loaded = await self._models.steady(model)
         elif loaded.open_question:
             await self._models.prove(model, subject)
             loaded = model.loaded

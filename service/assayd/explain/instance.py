@@ -14,7 +14,7 @@ from assayd.errors import NotReproducible
 from assayd.explain.allowance import Allowance
 from assayd.explain.checks import RowsInteract, allowed_difference, alone_difference, check_finite
 from assayd.explain.deadline import before, over_budget
-from assayd.explain.notices import about_subject, doubts
+from assayd.explain.notices import about_subject, doubts, not_reached
 from assayd.explain.outcome import InstanceExplained, Notice
 from assayd.explain.prepare import Preparation
 from assayd.explain.readout import Wanted, waits_for_x, wanted_scores
@@ -66,8 +66,9 @@ class InstanceRun:
                 await self._wait(alone)
                 at_x = {name: v[0] for name, v in alone.outputs().items()}
             wanted = wanted_scores(self._request, self._signature, self._position, self._subject, at_x)
-            first = self._submit(self._with_plain(plan), wanted.picks)
-        await self._wait(first, head + (plan.size if plan.least is None else plan.least))
+            least = head + (plan.size if plan.least is None else plan.least)
+            first = self._submit(self._with_plain(plan), wanted.picks, least=least)
+        await self._wait(first, least)
         found = first.scores()
         self._scored += len(found)
         if self._request.reproducible and not np.array_equal(found[0], found[-1]):
@@ -151,7 +152,11 @@ class InstanceRun:
         return replace(result, record=await shared.offload.reduce(record_of, *about))
 
     def _doubts(self, attribution: Attribution, wanted: Wanted) -> list[Notice]:
-        return doubts(attribution, differential=wanted.jacobian is not None, clipped=self._clipped)
+        until = getattr(self._request.method, "until_error", None)
+        return [
+            *doubts(attribution, differential=wanted.jacobian is not None, clipped=self._clipped),
+            *not_reached(attribution, until),
+        ]
 
     # ---- rows ------------------------------------------------------------------------------------------------------
 
@@ -159,9 +164,9 @@ class InstanceRun:
         self._shared.tally.planned(rows)
         self._asked += rows
 
-    def _submit(self, plan: Plan, readout: Readout, *, alone: bool = False) -> Work:
+    def _submit(self, plan: Plan, readout: Readout, *, alone: bool = False, least: int = 0) -> Work:
         padded = self._request.reproducible and self._model.batching.batched and not alone
-        work = Work(self._shared.job, self._model, self._subject, plan, readout, alone, padded)
+        work = Work(self._shared.job, self._model, self._subject, plan, readout, alone, padded, least)
         self._works.append(work)
         self._shared.scheduler.submit(work)
         return work

@@ -9,6 +9,7 @@ from assayd.types.result import Attribution
 from assayd.types.subject import Subject
 
 _LOW_FIT = 0.2
+_ROWS_PER_COEFFICIENT = 5
 
 
 def doubts(attribution: Attribution, *, differential: bool, clipped: bool) -> list[Notice]:
@@ -17,13 +18,47 @@ def doubts(attribution: Attribution, *, differential: bool, clipped: bool) -> li
     if clipped:
         text = "a probability of 0 or 1 was clipped before its log or logit: the size of these numbers is a convention"
         found.append(Notice("SCALE_CLIPPED", text))
-    if attribution.r_squared is not None and (fit := float(attribution.r_squared.min())) < _LOW_FIT:
-        text = f"the surrogate explains {fit:.0%} of the scores' variance: its coefficients say little"
-        found.append(Notice("LOW_FIT", text))
+    found += [Notice("LOW_FIT", text) for text in _misfits(attribution)]
     if differential and attribution.values is not None and not attribution.values.any():
         text = "every derivative is 0: the model is flat here, or saturated, or made of steps like a tree"
         found.append(Notice("ZERO_JACOBIAN", text))
     return found
+
+
+def _misfits(attribution: Attribution) -> list[str]:
+    """What speaks against a surrogate."""
+    fits, rows = attribution.r_squared, attribution.effective_rows
+    if fits is None:
+        return []
+    if rows == 0:
+        return [
+            "the rows that weigh anything don't differ in any feature: there is nothing to fit, and values of 0 say"
+            " nothing; a wider kernel, or samples or statistics that vary, would give it rows"
+        ]
+    found = []
+    if (same := int(np.isnan(fits).sum())) > 0:
+        where = "" if same == len(fits) else f" for {same} of {len(fits)} targets"
+        found.append(
+            f"every row that weighs anything scores the same{where}: there is nothing to fit; unless the model is"
+            " constant, a wider kernel reaches rows that differ"
+        )
+    coefficients = 1 if attribution.values is None else 1 + attribution.values.shape[1]
+    if rows is not None and rows < _ROWS_PER_COEFFICIENT * coefficients:
+        found.append(
+            f"the fit rests on about {rows:.0f} rows, the others weigh next to nothing, and has {coefficients}"
+            " coefficients: they say little; a wider kernel or more samples would give it more"
+        )
+    if (known := fits[~np.isnan(fits)]).size and (fit := float(known.min())) < _LOW_FIT:
+        found.append(f"the surrogate explains {fit:.0%} of the scores' variance: its coefficients say little")
+    return found
+
+
+def not_reached(attribution: Attribution, until_error: float | None) -> list[Notice]:
+    """Whether all samples were drawn and an error is still above the one that was asked for."""
+    if until_error is None or attribution.errors is None or not float(attribution.errors.max()) >= until_error:
+        return []
+    text = f"the largest error is {float(attribution.errors.max()):.2g}, above the {until_error:g} that was asked for"
+    return [Notice("ERROR_NOT_REACHED", f"{text}: more num_samples would lower it")]
 
 
 def about_subject(subject: Subject) -> list[Notice]:

@@ -62,6 +62,7 @@ def record_of(
                 "name": request.method_name,
                 "revision": request.method.revision,
                 "parameters": described(request.method),
+                "settled": described(result.attribution.settled),
             },
             "request": dict(request.as_sent.of(result.position)),
             "layouts": described(request.layouts),

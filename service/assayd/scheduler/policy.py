@@ -22,7 +22,9 @@ Account: TypeAlias = tuple[Hashable, ...]
 
 @dataclass(frozen=True)
 class Waiting:
-    """What the policy sees of one work. since: when it was submitted."""
+    """What the policy sees of one work. since: when it was submitted. evenly: its job's works go on together, each
+    once it has the rows that it needs to say anything.
+    """
 
     number: int
     caller: Caller
@@ -33,6 +35,8 @@ class Waiting:
     max_rows: int
     alone: bool
     since: float
+    evenly: bool = False
+    needs: int = 0
 
     @property
     def accounts(self) -> tuple[Account, Account, Account]:
@@ -84,7 +88,7 @@ def choose(state: State, now: float, limits: Limits) -> list[Grant] | Hold | Non
     """The next batch, or a reason to wait, or None where nothing can go."""
     if not state.waiting:
         return None
-    first = min(state.waiting, key=lambda w: (*(state.used.get(a, 0.0) for a in w.accounts), w.number))
+    first = min(state.waiting, key=lambda w: (*(state.used.get(a, 0.0) for a in w.accounts), _turn(w), w.number))
     if first.alone:
         return None if limits.full_only else [Grant(first.number, 1)]
     mates = [w for w in state.waiting if w.batch_key == first.batch_key and not w.alone]
@@ -102,20 +106,22 @@ def choose(state: State, now: float, limits: Limits) -> list[Grant] | Hold | Non
     return _fill(mates, first.max_rows, state)
 
 
+def _turn(w: Waiting) -> bool:
+    """Within a job whose works go on together, what one of them needs to say anything goes before what all share."""
+    return w.evenly and not w.alone and not w.needs
+
+
 def _fill(mates: Sequence[Waiting], room: int, state: State) -> list[Grant]:
     """Give out the rows of one batch, each to the caller, then job, with the least device time so far.
 
     A heap of callers, and one of jobs for each: a grant moves one entry of each, however many wait.
     """
     cost = state.row_cost.get(mates[0].batch_key, DEFAULT_ROW_COST)
-    works: dict[Account, deque[Waiting]] = {}
+    works = _by_job(mates)
     jobs: dict[Account, list[tuple[float, int, Account]]] = {}
-    for w in mates:
-        caller, _, job = w.accounts
-        if job not in works:
-            works[job] = deque()
-            jobs.setdefault(caller, []).append((state.used.get(job, 0.0), w.number, job))
-        works[job].append(w)
+    for job, queue in works.items():
+        first = queue[0]
+        jobs.setdefault(first.accounts[0], []).append((state.used.get(job, 0.0), first.number, job))
     callers = [(state.used.get(caller, 0.0), entries[0][1], caller) for caller, entries in jobs.items()]
     for entries in jobs.values():
         heapq.heapify(entries)
@@ -130,8 +136,23 @@ def _fill(mates: Sequence[Waiting], room: int, state: State) -> list[Grant]:
         charge = cost / WEIGHTS[w.caller.priority]
         if granted[w.number] == w.rows:
             works[job].popleft()
+        elif w.evenly and granted[w.number] >= w.needs:
+            works[job].rotate(-1)
         if works[job]:
             heapq.heappush(jobs[caller], (job_used + charge, works[job][0].number, job))
         if jobs[caller]:
             heapq.heappush(callers, (caller_used + charge, jobs[caller][0][1], caller))
     return [Grant(number, rows) for number, rows in sorted(granted.items())]
+
+
+def _by_job(mates: Sequence[Waiting]) -> dict[Account, deque[Waiting]]:
+    """Each job's works, first come first; where it wants them evenly, those that lack what they need come first, then
+    those that have come least far.
+    """
+    works: dict[Account, deque[Waiting]] = {}
+    for w in mates:
+        works.setdefault(w.accounts[2], deque()).append(w)
+    for job, queue in works.items():
+        if queue[0].evenly:
+            works[job] = deque(sorted(queue, key=lambda w: (not w.needs, w.number if w.needs else -w.rows, w.number)))
+    return works

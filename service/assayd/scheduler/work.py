@@ -47,11 +47,12 @@ class JobUsage:
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """One request: `deadline` on the monotonic clock, or None."""
+    """One request. deadline: on the monotonic clock, or None. evenly: its works go on together, not one by one."""
 
     request_id: str
     caller: Caller
     deadline: float | None = None
+    evenly: bool = False
     usage: JobUsage = field(default_factory=JobUsage)
 
 
@@ -61,7 +62,7 @@ class Work:
 
     scored_rows: so many of its first rows are scored.
     alone: its rows go one by one and share no batch. padded: its batches all have one size, filled up where they have
-    fewer rows.
+    fewer rows. least: with fewer of its first rows nothing can be said.
     """
 
     job: Job
@@ -71,6 +72,7 @@ class Work:
     readout: Readout
     alone: bool = False
     padded: bool = False
+    least: int = 0
     number: int = field(default_factory=lambda: next(_numbers))
     submitted: float = 0.0
     computing: float = 0.0

@@ -3,7 +3,7 @@
     <root>/<tenant>/models/<hex>      the .onnx bytes as they came
     <root>/<tenant>/specs/<hex>       deterministic serialisation of a ModelSpec
     <root>/<tenant>/tensors/<hex>     a header line (dtype and shape) and the elements
-    <root>/<tenant>/names/<name>/<version>.json
+    <root>/<tenant>/names/<name>/<version>.json, and .deleted-<version>.json of what was deleted
 
 A version's file is linked into place whole or not at all, and never rewritten, so several servers may share a store.
 """
@@ -17,6 +17,7 @@ import re
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from assayd.errors import DataLoss, ModelNotFound, TensorNotFound, VersionTaken
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 
 _COUNTED = re.compile(r"[0-9]{1,18}")
 """Versions that the next integer counts on from."""
+_DELETED = ".deleted-"
 
 
 class Store:
@@ -85,21 +87,19 @@ class Store:
         spec_digest = self._specs(tenant).put(spec)
         size = self._models(tenant).size(digest)
         while True:
-            existing = self.versions(tenant, name)
+            existing, deleted = self.versions(tenant, name), self._deleted(tenant, name)
+            if deleted.get(version) not in (None, (digest, spec_digest)):
+                raise _taken(name, version, " was, before it was deleted,")
             if version:
                 same = [v for v in existing if v.version == version]
             else:
                 same = [v for v in existing[-1:] if (v.digest, v.spec_digest) == (digest, spec_digest)]
             if same:
                 if (same[0].digest, same[0].spec_digest) != (digest, spec_digest):
-                    raise VersionTaken(
-                        f"{name}@{version} is another model or has another spec, and a version never changes: choose "
-                        "another version, or none to get the next integer",
-                        field="version",
-                        metadata={"name": name, "version": version},
-                    )
+                    raise _taken(name, version, " is")
                 return same[0]
-            number = 1 + max((int(v.version) for v in existing if _COUNTED.fullmatch(v.version)), default=0)
+            counted = [v for v in (*deleted, *(e.version for e in existing)) if _COUNTED.fullmatch(v)]
+            number = 1 + max(map(int, counted), default=0)
             # Creation times order the versions, so each must be later than those before, whatever the clock does.
             created = max([time.time()] + [v.created + 1e-6 for v in existing])
             new = ModelVersion(name, version or str(number), digest, spec_digest, size, created, tenant)
@@ -127,7 +127,8 @@ class Store:
     def names(self, tenant: str) -> list[str]:
         """All names, sorted."""
         folder = self._names(tenant)
-        return sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
+        found = folder.iterdir() if folder.is_dir() else ()
+        return sorted(p.name for p in found if next(self._version_files(tenant, p.name), None) is not None)
 
     def versions(self, tenant: str, name: str) -> list[ModelVersion]:
         """Versions of one name, oldest first; none for an unknown name. Raises DataLoss."""
@@ -148,6 +149,18 @@ class Store:
 
     def _version_files(self, tenant: str, name: str) -> Iterator[Path]:
         return (self._names(tenant) / name).glob("[!.]*.json")
+
+    def _deleted(self, tenant: str, name: str) -> dict[str, tuple[str, str] | None]:
+        """Digests of model and spec of versions that there were once; None where their record was damaged."""
+        found: dict[str, tuple[str, str] | None] = {}
+        for path in (self._names(tenant) / name).glob(f"{_DELETED}*.json"):
+            version = path.name.removeprefix(_DELETED).removesuffix(".json")
+            try:
+                record = json.loads(path.read_text())
+                found[version] = record["model"], record["spec"]
+            except (ValueError, KeyError, TypeError):
+                found[version] = None
+        return found
 
     def _read_version(self, tenant: str, name: str, path: Path) -> ModelVersion | None:
         """A version, or None where it was deleted since it was listed."""
@@ -178,20 +191,19 @@ class Store:
         return found[-1]
 
     def delete(self, tenant: str, ref: ModelRef) -> int:
-        """Remove a name's versions, or one; their bytes stay. Returns how many. Raises ModelNotFound."""
+        """Remove a name's versions, or one; their bytes stay. Returns how many. Raises ModelNotFound.
+
+        What a version was is remembered: it never means anything else, since records of decisions name it.
+        """
         removed = 0
-        folder = self._names(tenant) / ref.name
-        for path in self._version_files(tenant, ref.name):
+        for path in list(self._version_files(tenant, ref.name)):
             if ref.version in ("", path.name.removesuffix(".json")):
-                path.unlink(missing_ok=True)
-                removed += 1
+                with suppress(FileNotFoundError):  # another server was first
+                    path.rename(path.with_name(_DELETED + path.name))
+                    removed += 1
         if not removed:
             raise _not_found(f"{ref.name}@{ref.version}" if ref.version else ref.name)
-        try:
-            sync_folder(folder)
-            folder.rmdir()
-        except OSError:  # other versions are left, or one was added just now
-            pass
+        sync_folder(self._names(tenant) / ref.name)
         return removed
 
     # ---- tensors -----------------------------------------------------------------------------------------------
@@ -208,6 +220,15 @@ class Store:
             raise TensorNotFound(
                 f"no tensor {digest[:80]} is stored; put it again", metadata={"digest": digest[:80]}
             ) from None
+
+
+def _taken(name: str, version: str, how: str) -> VersionTaken:
+    return VersionTaken(
+        f"{name}@{version}{how} another model or has another spec, and a version never changes: choose another "
+        "version, or none to get the next integer",
+        field="version",
+        metadata={"name": name, "version": version},
+    )
 
 
 def _not_found(what: str) -> ModelNotFound:

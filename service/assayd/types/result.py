@@ -50,14 +50,16 @@ class Attribution:
     """An explanation of one instance.
 
     values: float64 [T, F], a feature's own value, never divided among its elements. errors: the same shape, or None
-    where the values are exact given their rows. maps, map_errors: by explained input [T, *input] with extent 1 on axes
-    along which they can't vary. row_scores: [T, n], for methods that return their rows; keep: the masks, if the caller
-    doesn't have them.
+    where the values are exact given their rows, or where errors_unknown says that nobody estimated them; NaN where
+    nobody can. maps, map_errors: by explained input [T, *input] with extent 1 on axes along which they can't vary.
+    row_scores: [T, n], for methods that return their rows; keep: the masks, if the caller doesn't have them.
 
     Of methods that fit a surrogate. intercept: [T], its score where all its variables are 0. r_squared: [T],
-    the share of the scores' weighted variance that it explains. drawn: makes the rows and their scores, for those who
-    want them; nothing is kept unpacked until then. segments: the features, where the method cuts them itself (the
-    columns of a table); else they are the subject's.
+    the share of the scores' weighted variance that it explains, NaN where there is none. effective_rows: how many rows
+    of equal weight say as much as those it was fitted to, 0 where no variable varies among them, None where nothing was
+    left to chance. drawn: makes the rows and their scores, for those who want them; nothing is kept unpacked until
+    then. segments: the features, where the method cuts them itself (the columns of a table); else they are the
+    subject's. settled: parameters that the caller left to the method, by name.
     """
 
     values: Floats | None = None
@@ -71,3 +73,6 @@ class Attribution:
     r_squared: Floats | None = None
     drawn: Callable[[], Drawn] | None = None
     segments: Segments | None = None
+    errors_unknown: bool = False
+    effective_rows: float | None = None
+    settled: Mapping[str, float] = field(default_factory=dict)

@@ -91,6 +91,10 @@ def test_targets_for_each_instance():
         ({"keys": ["a", "ü" * 129]}, "keys[1]"),
         ({"budget": {"rows": 0}}, "budget.rows"),
         ({"budget": {"rows": -1}}, "budget.rows"),
+        ({"budget": {"time": {}}}, "budget.time"),
+        ({"budget": {"time": {"seconds": 90_000}}}, "budget.time"),
+        ({"reproducible": True, "budget": {"time": {"seconds": 1}, "on_exhausted": 2}}, "budget.time"),
+        ({"reproducible": True, "budget": {"rows": 9, "on_exhausted": 2}}, "budget.on_exhausted"),
         ({"targets": [{}], "instance_targets": [{}, {}]}, "targets"),
         ({"targets": [{}] * (MAX_TARGETS + 1)}, "targets"),
         ({"instance_targets": [{"targets": [{}]}]}, "instance_targets"),
@@ -103,6 +107,11 @@ def test_targets_for_each_instance():
 )
 def test_what_contradicts_itself_is_refused_by_name(request_, field):
     assert field_of(**request_) == field
+
+
+def test_one_instance_alone_may_be_cut_short_reproducibly():
+    got = decoded(instances=1, reproducible=True, budget={"rows": 9, "on_exhausted": 2})
+    assert got.budget == Budget(9, None, partial=True)
 
 
 def test_tensors_name_the_input_or_target_they_stand_in():

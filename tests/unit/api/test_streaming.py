@@ -154,3 +154,16 @@ async def test_a_caller_that_is_cancelled_while_it_waits_cancels_the_run():
     await asyncio.gather(reader, return_exceptions=True)
     await asyncio.sleep(0)
     assert state == ["ended"]
+
+
+async def test_progress_is_told_though_instances_come_fast():
+    async def run(on_instance):
+        for position in range(60):
+            on_instance(failed(position))
+            await asyncio.sleep(0.01)
+        return DONE
+
+    got = [e async for e in stream(run, 60)]
+    told = [e.progress.instances_done for e in got[:-1] if e.WhichOneof("event") == "progress"]
+    assert 4 <= len(told) <= 12
+    assert told == sorted(told)

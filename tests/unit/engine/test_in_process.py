@@ -1,4 +1,4 @@
-"""Models in this process: loaded, proven, demoted, run."""
+"""Models in this process and in workers: loaded, proven, demoted, run. Both do the same."""
 
 import gc
 import weakref
@@ -9,7 +9,9 @@ import pytest
 from assayd.engine import in_process
 from assayd.engine.backend import Batch, Chunk, Whole
 from assayd.engine.in_process import InProcessBackend
-from assayd.engine.onnxruntime_session import Session, SessionOptions
+from assayd.engine.onnxruntime_session import Session
+from assayd.engine.options import SessionOptions
+from assayd.engine.worker.backend import WorkerBackend
 from assayd.errors import InvalidModel, ModelUnfit
 from assayd.types.rows import Pick, PlainRows, SampleRows
 from assayd.types.subject import Subject
@@ -20,11 +22,31 @@ from tests.unit.engine.test_proof import saturated
 PICKS = (Pick("y", np.array([0])),)
 
 
+BOTH = [InProcessBackend, WorkerBackend]
+
+
+@pytest.fixture(params=BOTH)
+def make(request):
+    """Makes backends: `make(batch_rows)`."""
+    made = []
+
+    def one(batch_rows=None):
+        made.append(request.param(SessionOptions(threads=1), batch_rows))
+        return made[-1]
+
+    yield one
+    for each in made:
+        each.close()
+
+
 @pytest.fixture
-def backend():
-    made = InProcessBackend(SessionOptions(threads=1), None)
-    yield made
-    made.close()
+def backend(make):
+    return make()
+
+
+def in_process_only(test):
+    """For tests that look inside."""
+    return pytest.mark.parametrize("make", [InProcessBackend], indirect=True)(test)
 
 
 def rows_of(shape=(6,), rows=5, seed=0, scale=1.0):
@@ -60,6 +82,7 @@ def test_a_proven_model_runs_in_batches_from_one_session_where_its_axis_was_free
     np.testing.assert_allclose(scores(backend, x), plain_scores(data, x), rtol=0, atol=1e-6)
 
 
+@in_process_only
 def test_an_opened_model_needs_a_second_session_and_the_first_goes_when_it_is_proven(backend, monkeypatch):
     made = []
 
@@ -104,7 +127,7 @@ def test_a_question_left_open_is_settled_by_a_callers_instance(backend):
     settled = backend.prove("m", Subject({"x": x}, {"x": np.zeros((1, 6), np.float32)}))
     assert (settled.batching.batched, settled.open_question) == (True, False)
     assert backend.sessions_built == 2
-    assert backend.prove("m", Subject({"x": x}, {})) is settled
+    assert backend.prove("m", Subject({"x": x}, {})) == settled
 
 
 def test_a_demoted_model_runs_row_by_row_and_rows_planned_before_still_run(backend):
@@ -152,6 +175,7 @@ def test_chunks_of_several_callers_share_a_batch_and_each_gets_its_own(backend):
     np.testing.assert_allclose(third, 2 * total[3:], atol=1e-6)
 
 
+@in_process_only
 def test_one_batch_runs_while_the_next_is_prepared_and_buffers_come_back(backend):
     backend.load("m", zoo.linear())
     x = rows_of(rows=6)
@@ -164,6 +188,7 @@ def test_one_batch_runs_while_the_next_is_prepared_and_buffers_come_back(backend
     assert third.buffers in (first.buffers, second.buffers)
 
 
+@in_process_only
 def test_buffers_of_many_shapes_are_not_kept_for_ever(backend):
     backend.load("m", zoo.tokens(length="L"))
     for length in range(1, 40):
@@ -183,11 +208,11 @@ def test_rows_refer_to_their_own_subject(backend):
     np.testing.assert_allclose(got, want, atol=1e-6)
 
 
-def test_the_batch_size_is_the_callers_or_goes_by_the_size_of_a_row():
-    small = InProcessBackend(SessionOptions(threads=1), None)
+def test_the_batch_size_is_the_callers_or_goes_by_the_size_of_a_row(make):
+    small = make()
     assert small.load("m", zoo.linear(6)).batching.max_rows == 32
     assert small.load("n", zoo.linear(20_000)).batching.max_rows == 10
-    own = InProcessBackend(SessionOptions(threads=1), 5)
+    own = make(5)
     assert own.load("m", zoo.linear(6)).batching.max_rows == 5
     assert (small.max_batch_rows, own.max_batch_rows) == (32, 5)
 
@@ -205,7 +230,8 @@ def test_an_unloaded_model_is_gone_but_batches_already_prepared_run(backend):
 def test_a_load_that_fails_leaves_nothing(backend):
     with pytest.raises(InvalidModel):
         backend.load("m", b"no model")
-    assert not backend._residents
+    with pytest.raises(KeyError):
+        backend.prepare(Batch("m", True, (chunk(rows_of()),)))
 
 
 def test_bfloat16_is_refused_by_name(backend):

@@ -8,7 +8,7 @@ import pytest
 
 from assayd.engine.backend import LoadedModel
 from assayd.engine.models import LoadedModels
-from assayd.errors import InvalidModel, ModelNotFound
+from assayd.errors import InvalidModel, ModelFailed, ModelNotFound, ModelQuarantined, WorkerLost
 from assayd.metrics import Metrics
 from assayd.types.model import Batching, Signature
 from assayd.types.subject import Subject
@@ -19,12 +19,17 @@ class FakeBackend:
 
     def __init__(self):
         self.loads, self.unloads, self.demoted, self.proven = [], [], [], []
+        self.revived, self.kills, self.deaths, self.refusal = [], [], [], None
         self.gate = threading.Event()
         self.gate.set()
 
     def load(self, digest, data):
         self.gate.wait(10)
         self.loads.append(digest)
+        if self.kills:
+            raise WorkerLost("killed", metadata={"cause": self.kills[-1][1]})
+        if self.deaths:
+            raise WorkerLost("died", metadata={"cause": self.deaths.pop(0)})
         if data == b"bad":
             raise InvalidModel("no")
         batching = Batching(data != b"open", "", 8)
@@ -40,6 +45,16 @@ class FakeBackend:
 
     def unload(self, digest):
         self.unloads.append(digest)
+
+    def revive(self, digest, data):
+        self.revived.append((digest, data))
+        if self.refusal is not None:
+            raise self.refusal
+        return LoadedModel(digest, Signature((), ()), Batching(True, "revived", 8), "CPU", len(data), 0.5)
+
+    def kill(self, digest, why):
+        self.kills.append((digest, why))
+        self.gate.set()
 
 
 class FakeStore:
@@ -94,7 +109,7 @@ async def test_many_at_once_load_a_model_once(models, backend):
 
 
 async def test_uploads_and_uses_of_the_same_bytes_load_once(models, backend):
-    loaded = await asyncio.gather(models.load("m:abc", b"abc"), models.load("m:abc", b"abc"))
+    loaded = await asyncio.gather(models.load("t", "m:abc", b"abc"), models.load("t", "m:abc", b"abc"))
     await used(models, "m:abc")
     assert backend.loads == ["m:abc"]
     assert loaded[0] is loaded[1]
@@ -105,6 +120,15 @@ async def test_the_least_recently_used_goes_when_room_is_needed(models, backend)
         await used(models, digest)
     assert backend.unloads == ["b:1234"]
     assert backend.loads == ["a:1234", "b:1234", "c:1234"]
+
+
+async def test_what_is_pinned_stays(models, backend):
+    await used(models, "m:abcdef")
+    models.pin("m:abcdef")
+    models.pin("n:not loaded")
+    await used(models, "n:abcd")
+    await used(models, "o:abcd")
+    assert models.digests == ["m:abcdef", "o:abcd"]
 
 
 async def test_what_is_in_use_stays_however_little_room_there_is(models, backend):
@@ -159,9 +183,9 @@ async def test_an_open_question_is_asked_once(models, backend):
 
 async def test_a_model_is_demoted_once_with_the_bytes_of_its_file(models, backend):
     async with models.use("t", "m:abc") as model:
-        await asyncio.gather(*(models.demote("t", model, f"reason {n}") for n in range(5)))
+        await asyncio.gather(*(models.demote(model, f"reason {n}") for n in range(5)))
         assert not model.loaded.batching.batched
-        assert await models.load("m:abc", b"abc") is model.loaded
+        assert await models.load("t", "m:abc", b"abc") is model.loaded
     assert backend.demoted == [("m:abc", b"abc", "reason 0")]
 
 
@@ -194,5 +218,98 @@ async def test_a_caller_that_leaves_while_a_model_loads_leaves_no_model_that_nob
 async def test_bytes_that_never_load_leave_nothing_behind(models):
     for n in range(20):
         with pytest.raises(InvalidModel):
-            await models.load(f"{n}:bad", b"bad")
+            await models.load("t", f"{n}:bad", b"bad")
     assert not models._loads
+
+
+# ---- processes that are lost ---------------------------------------------------------------------------------------
+
+
+async def test_a_lost_model_is_revived_with_its_file_and_its_users_see_it(models, backend, metrics):
+    async with models.use("t", "m:abc") as model:
+        await models.revive("m:abc", "killed")
+        assert model.loaded.batching.reason == "revived"
+    assert backend.revived == [("m:abc", b"abc")]
+    assert value(metrics, "assayd_worker_restarts_total", cause="killed") == 1
+    with pytest.raises(WorkerLost):
+        await models.revive("m:gone", "killed")
+
+
+async def test_a_model_that_cannot_be_revived_is_forgotten_and_loaded_anew(models, backend):
+    await used(models, "m:abc")
+    backend.refusal = ModelFailed("no")
+    with pytest.raises(ModelFailed):
+        await models.revive("m:abc", "killed")
+    assert (backend.unloads, models.digests) == (["m:abc"], [])
+    await used(models, "m:abc")
+    assert backend.loads == ["m:abc"] * 2
+
+
+async def test_a_model_in_quarantine_is_neither_revived_nor_loaded(models, backend, metrics):
+    await used(models, "m:abc")
+    for _ in range(3):
+        models.strike("m:abc")
+    assert value(metrics, "assayd_models_quarantined") == 1
+    with pytest.raises(ModelQuarantined):
+        await models.revive("m:abc", "killed")
+    with pytest.raises(ModelQuarantined):
+        await used(models, "m:abc")
+    await used(models, "n:abc")
+    assert backend.loads == ["m:abc", "n:abc"]
+
+
+@pytest.mark.parametrize(
+    ("deaths", "loads", "fails"),
+    [
+        (["killed by signal 9"], 2, False),
+        (["killed by signal 9"] * 2, 2, True),
+        (["killed by signal 11"], 1, True),
+    ],
+)
+async def test_a_process_that_dies_while_it_loads(models, backend, deaths, loads, fails):
+    """Once it may be others' doing; a model that does it is refused, never said to be unavailable."""
+    backend.deaths = deaths
+    if fails:
+        with pytest.raises(ModelFailed, match="while it was loaded"):
+            await used(models, "m:abc")
+    else:
+        await used(models, "m:abc")
+    assert backend.loads == ["m:abc"] * loads
+
+
+async def test_a_load_that_nobody_waits_for_any_more_is_ended_after_a_while(models, backend, monkeypatch):
+    monkeypatch.setattr("assayd.engine.models._ABANDONED_S", 0.05)
+    backend.gate.clear()
+    tasks = [asyncio.create_task(used(models, "m:abc")) for _ in range(2)]
+    await asyncio.sleep(0.02)
+    tasks[0].cancel()
+    await asyncio.sleep(0.1)
+    assert not backend.kills
+    tasks[1].cancel()
+    await asyncio.sleep(0.1)
+    assert backend.kills == [("m:abc", "nobody waits for its load")]
+    assert not models._quarantine._strikes.get("m:abc")
+
+
+async def test_one_who_comes_back_in_time_keeps_it(models, backend, monkeypatch):
+    monkeypatch.setattr("assayd.engine.models._ABANDONED_S", 0.1)
+    backend.gate.clear()
+    first = asyncio.create_task(used(models, "m:abc"))
+    await asyncio.sleep(0.02)
+    first.cancel()
+    await asyncio.sleep(0.02)
+    second = asyncio.create_task(used(models, "m:abc"))
+    await asyncio.sleep(0.2)
+    assert not backend.kills
+    backend.gate.set()
+    await second
+
+
+async def test_a_load_has_its_time(backend, metrics):
+    made = LoadedModels(backend, FakeStore(), metrics, max_bytes=10, max_load_s=0.05)
+    backend.gate.clear()
+    with pytest.raises(ModelFailed, match=r"longer than 0\.05 s"):
+        await used(made, "m:abc")
+    await asyncio.sleep(0.05)
+    assert backend.kills == [("m:abc", "its load took too long")]
+    made.close()

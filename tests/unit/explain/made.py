@@ -45,7 +45,7 @@ async def service(data, *, backend=None, max_request_rows=10_000, instances_in_f
     metrics = Metrics()
     backend = backend or InProcessBackend(SessionOptions(threads=1), 8)
     models = LoadedModels(backend, OneModel(data), metrics, 10**9)
-    scheduler = DeviceScheduler(backend, metrics, gather_ms=gather_ms, max_queued_rows=10**6)
+    scheduler = DeviceScheduler(backend, metrics, models, gather_ms=gather_ms, max_queued_rows=10**6, max_batch_s=60)
     offload = Offload()
     scheduler.start()
     explainer = Explainer(
@@ -60,7 +60,7 @@ async def service(data, *, backend=None, max_request_rows=10_000, instances_in_f
     predictor = Predictor(models, scheduler, metrics, max_request_rows=max_request_rows)
 
     async def explain(request, on_instance=None):
-        job = Job("r", request.caller, request.deadline)
+        job = Job("r", request.caller, request.deadline, request.budget.partial and request.budget.until is not None)
         return await explainer.explain(request, job, on_instance)
 
     async def predict(request):

@@ -94,7 +94,7 @@ async def test_what_cannot_be_cut_fails_for_each_instance():
 
 async def test_when_the_time_is_over_the_rows_scored_so_far_are_the_answer():
     async with service(MODEL, backend=slow()) as s:
-        await s.models.load("sha256:m", MODEL)
+        await s.models.load("t", "sha256:m", MODEL)
         begun = time.monotonic()
         got = await ask(s, X[:1], budget=Budget(until=begun + SECONDS, partial=True))
         assert time.monotonic() - begun < SECONDS + 1
@@ -110,15 +110,28 @@ async def test_when_the_time_is_over_the_rows_scored_so_far_are_the_answer():
 
 
 async def test_instances_that_time_leaves_without_an_answer_say_so_alone():
+    """Time for two of them at most: better that than a part of each that says nothing."""
     async with service(MODEL, backend=slow(), instances_in_flight=1) as s:
-        await s.models.load("sha256:m", MODEL)
-        got = await ask(s, budget=Budget(until=time.monotonic() + SECONDS, partial=True))
-    first, *rest = got.results
-    assert isinstance(first, InstanceExplained)
-    for failed in rest:
+        await s.models.load("t", "sha256:m", MODEL)
+        x = np.repeat(X, 3, axis=0)
+        got = await ask(s, x, budget=Budget(until=time.monotonic() + SECONDS, partial=True))
+    done = [isinstance(r, InstanceExplained) for r in got.results]
+    assert done[0]
+    assert not done[-1]
+    assert done == sorted(done, reverse=True)
+    for failed in got.results[sum(done) :]:
         assert isinstance(failed, InstanceFailed)
         assert isinstance(failed.error, TimeBudget)
     assert got.partial
+
+
+async def test_instances_share_what_time_there_is():
+    async with service(MODEL, backend=slow(), instances_in_flight=1) as s:
+        await s.models.load("t", "sha256:m", MODEL)
+        got = await ask(s, budget=Budget(until=time.monotonic() + 4 * SECONDS, partial=True))
+    rows = [r.rows_scored for r in got.results]
+    assert min(rows) > 67
+    assert max(rows) - min(rows) <= 32
 
 
 @pytest.mark.parametrize("left", [0.1, -1.0])
@@ -126,7 +139,7 @@ async def test_instances_that_time_leaves_without_an_answer_say_so_alone():
 async def test_time_that_is_not_enough_for_anything_fails(left, partial):
     method = ("occlusion", METHODS["occlusion"](features=Elements()))
     async with service(MODEL, backend=Slow(SessionOptions(threads=1), 1)) as s:
-        await s.models.load("sha256:m", MODEL)
+        await s.models.load("t", "sha256:m", MODEL)
         with pytest.raises(TimeBudget) as got:
             await ask(s, method=method, budget=Budget(until=time.monotonic() + left, partial=partial))
         assert got.value.field == "budget.time"
@@ -144,3 +157,10 @@ async def test_rows_are_returned_where_they_are_wanted():
     assert got.drawn.samples[""].shape == (50, 12)
     assert got.drawn.scores.shape == (1, 50)
     np.testing.assert_allclose(got.drawn.scores[0, 0], got.x_scores[0], rtol=1e-6)
+
+
+async def test_an_error_that_was_not_reached_is_noticed():
+    async with service(MODEL) as s:
+        for until, codes in ((1e-9, {"ERROR_NOT_REACHED"}), (10.0, set())):
+            (got,) = (await ask(s, X[:1], lime(500, until_error=until))).results
+            assert {n.code for n in got.notices} == codes

@@ -168,7 +168,7 @@ class Slow(InProcessBackend):
 @pytest.mark.parametrize("left", [0.15, -1.0])
 async def test_after_the_deadline_the_rest_is_dropped(left):
     async with service(zoo.linear(), backend=Slow(SessionOptions(threads=1), 1)) as s:
-        await s.models.load("sha256:m", zoo.linear())
+        await s.models.load("t", "sha256:m", zoo.linear())
         with pytest.raises(DeadlinePassed):
             await s.explain(a_request({"x": X}, target=FIRST, deadline=time.monotonic() + left))
         await until(lambda: not s.scheduler.queued_rows)
@@ -237,7 +237,7 @@ async def test_an_open_question_is_settled_by_the_callers_first_instance():
     x = np.array([["red", "blue"]], dtype=object)
     method = ("occlusion", METHODS["occlusion"](features=Elements(), baseline=PerInput({"": Given(x[0, ::-1])})))
     async with service(data) as s:
-        assert (await s.models.load("sha256:m", data)).open_question
+        assert (await s.models.load("t", "sha256:m", data)).open_question
         asked = a_request({"s": x}, method=method, target=FIRST, inputs_to_explain=("s",))
         got = await s.explain(asked)
     assert got.model.batching.batched

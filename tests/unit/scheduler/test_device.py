@@ -47,6 +47,20 @@ class FakeBackend:
         return [v.astype(np.float64)[:, None] for v in prepared.values]
 
 
+class Models:
+    """Revives the fake backend."""
+
+    def __init__(self, backend):
+        self.backend, self.revived, self.strikes = backend, 0, []
+
+    async def revive(self, digest, cause):
+        await asyncio.sleep(0.01)
+        self.revived += 1
+
+    def strike(self, digest):
+        self.strikes.append(digest)
+
+
 def model(batched=True, max_rows=8, digest="m"):
     return LoadedModel(digest, Signature((), ()), Batching(batched, "", max_rows if batched else 1), "fake", 1, 0.0)
 
@@ -66,7 +80,7 @@ def backend():
 
 @pytest.fixture
 async def scheduler(backend):
-    device = DeviceScheduler(backend, Metrics(), gather_ms=20, max_queued_rows=1000)
+    device = DeviceScheduler(backend, Metrics(), Models(backend), gather_ms=20, max_queued_rows=1000, max_batch_s=60)
     device.start()
     yield device
     backend.gate.set()
@@ -197,7 +211,7 @@ async def test_a_full_queue_refuses_and_says_when_to_come_back(scheduler, backen
 
 
 async def test_stop_answers_whoever_waits(backend):
-    device = DeviceScheduler(backend, Metrics(), gather_ms=0, max_queued_rows=1000)
+    device = DeviceScheduler(backend, Metrics(), Models(backend), gather_ms=0, max_queued_rows=1000, max_batch_s=60)
     device.start()
     backend.gate.clear()
     running = asyncio.create_task(score(device, work([1])))

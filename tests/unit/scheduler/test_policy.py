@@ -1,6 +1,7 @@
 """The policy is a pure function: state in, plan out. No device, no clock."""
 
 from collections import Counter
+from dataclasses import replace
 
 from assayd.scheduler.ledger import Ledger
 from assayd.scheduler.policy import Grant, Hold, Limits, State, Waiting, choose
@@ -11,7 +12,18 @@ GATHER = Limits(gather_s=0.01)
 
 
 def waiting(
-    number, rows, *, job=None, tenant="t", priority="normal", digest="m", shape="s", max_rows=8, alone=False, since=0.0
+    number,
+    rows,
+    *,
+    job=None,
+    tenant="t",
+    priority="normal",
+    digest="m",
+    shape="s",
+    max_rows=8,
+    alone=False,
+    since=0.0,
+    evenly=False,
 ):
     return Waiting(
         number,
@@ -23,6 +35,7 @@ def waiting(
         1 if alone else max_rows,
         alone,
         since,
+        evenly,
     )
 
 
@@ -37,7 +50,9 @@ def simulate(works, batches):
         ledger.join(w)
     for _ in range(batches):
         views = [
-            Waiting(w.number, w.caller, w.job, w.digest, w.batch_key, left[w.number], w.max_rows, w.alone, w.since)
+            Waiting(
+                w.number, w.caller, w.job, w.digest, w.batch_key, left[w.number], w.max_rows, w.alone, w.since, w.evenly
+            )
             for w in works
             if left[w.number]
         ]
@@ -167,3 +182,29 @@ def test_accounts_end_with_their_rows():
     ledger.join(work)
     ledger.leave(work)
     assert not ledger.used
+
+
+def test_works_of_one_job_go_one_by_one_or_evenly_where_it_says_so():
+    for evenly in (False, True):
+        works = [waiting(n, 40, job="j", evenly=evenly) for n in range(10)]
+        granted = Counter()
+        for batch in simulate(works, 25):  # half of all rows
+            granted.update(batch)
+        spread = max(granted[w.number] for w in works) - min(granted[w.number] for w in works)
+        assert spread == (1 if evenly else 40) or (evenly and spread == 0)
+
+
+def test_works_that_share_a_time_first_get_what_they_need_one_by_one():
+    works = [replace(waiting(n, 40, job="j", evenly=True), needs=12) for n in range(4)]
+    assert choose(state(*works), 0.0, NOW) == [Grant(0, 8)]
+    later = [replace(works[0], rows=32, needs=4), *works[1:]]
+    assert choose(state(*later), 0.0, NOW) == [Grant(0, 4), Grant(1, 4)]
+    last = [
+        replace(works[0], rows=20, needs=0),
+        replace(works[1], rows=28, needs=0),
+        replace(works[2], rows=29, needs=1),
+    ]
+    assert choose(state(*last), 0.0, NOW) == [Grant(0, 2), Grant(1, 3), Grant(2, 3)]
+    alone = waiting(9, 1, job="j", alone=True, evenly=True)
+    assert choose(state(*works, alone), 0.0, NOW) == [Grant(0, 8)]
+    assert choose(state(*(replace(w, needs=0) for w in works), alone), 0.0, NOW) == [Grant(9, 1)]

@@ -74,6 +74,17 @@ def test_delete_removes_names_and_leaves_bytes(store):
     assert store.resolve("default", ModelRef(digest=made.digest)).digest == made.digest
 
 
+def test_a_deleted_version_never_means_anything_else(store):
+    keep(store, b"a", version="v")
+    assert keep(store, b"z").version == "1"
+    store.delete("default", ModelRef(name="m"))
+    with pytest.raises(VersionTaken, match="before it was deleted"):
+        keep(store, b"b", version="v")
+    assert keep(store, b"a", version="v").version == "v"
+    assert keep(store, b"b").version == "2"
+    assert store.names("default") == ["m"]
+
+
 def test_tenants_see_their_own(store):
     made = keep(store, b"a")
     for ref in (ModelRef(name="m"), ModelRef(digest=made.digest)):
@@ -193,7 +204,7 @@ def test_a_damaged_record_is_told_and_the_others_are_listed(store, tmp_path):
     assert store.readable_versions("default", "bad") == []
     assert [v.name for v in store.readable_versions("default", "good")] == ["good"]
     assert store.delete("default", ModelRef(name="bad")) == 1
-    assert keep(store, b"c", name="bad").version == "1"
+    assert keep(store, b"c", name="bad").version == "2"
 
 
 def test_what_was_damaged_is_healed_by_storing_it_again(store, tmp_path):

@@ -72,6 +72,7 @@ class WarningCode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     WARNING_CODE_ZERO_JACOBIAN: _ClassVar[WarningCode]
     WARNING_CODE_LOW_FIT: _ClassVar[WarningCode]
     WARNING_CODE_SCALE_CLIPPED: _ClassVar[WarningCode]
+    WARNING_CODE_ERROR_NOT_REACHED: _ClassVar[WarningCode]
 SCALE_UNSPECIFIED: Scale
 SCALE_RAW: Scale
 SCALE_LOGIT: Scale
@@ -107,6 +108,7 @@ WARNING_CODE_BASELINE_EQUALS_INPUT: WarningCode
 WARNING_CODE_ZERO_JACOBIAN: WarningCode
 WARNING_CODE_LOW_FIT: WarningCode
 WARNING_CODE_SCALE_CLIPPED: WarningCode
+WARNING_CODE_ERROR_NOT_REACHED: WarningCode
 
 class OutputIndex(_message.Message):
     __slots__ = ("position",)
@@ -479,7 +481,7 @@ class Diagnostics(_message.Message):
     def __init__(self, alone_difference: _Optional[float] = ..., intercept: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., r_squared: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., rows_asked: _Optional[int] = ..., rows_run: _Optional[int] = ...) -> None: ...
 
 class InstanceResult(_message.Message):
-    __slots__ = ("key", "position", "status", "targets", "scores", "baseline_scores", "feature_values", "feature_errors", "features", "windows", "maps", "map_errors", "jacobian", "rows", "diagnostics", "warnings", "completion", "record")
+    __slots__ = ("key", "position", "status", "targets", "scores", "baseline_scores", "feature_values", "feature_errors", "features", "windows", "maps", "map_errors", "jacobian", "rows", "diagnostics", "warnings", "completion", "record", "errors_unknown")
     class MapsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -512,6 +514,7 @@ class InstanceResult(_message.Message):
     WARNINGS_FIELD_NUMBER: _ClassVar[int]
     COMPLETION_FIELD_NUMBER: _ClassVar[int]
     RECORD_FIELD_NUMBER: _ClassVar[int]
+    ERRORS_UNKNOWN_FIELD_NUMBER: _ClassVar[int]
     key: str
     position: int
     status: _status_pb2.Status
@@ -530,7 +533,8 @@ class InstanceResult(_message.Message):
     warnings: _containers.RepeatedCompositeFieldContainer[Warning]
     completion: Completion
     record: _record_pb2.Record
-    def __init__(self, key: _Optional[str] = ..., position: _Optional[int] = ..., status: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., targets: _Optional[_Iterable[_Union[ResolvedTarget, _Mapping]]] = ..., scores: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., baseline_scores: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., feature_values: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., feature_errors: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., features: _Optional[_Iterable[_Union[FeatureInfo, _Mapping]]] = ..., windows: _Optional[_Iterable[_Union[WindowGrid, _Mapping]]] = ..., maps: _Optional[_Mapping[str, _tensor_pb2.Tensor]] = ..., map_errors: _Optional[_Mapping[str, _tensor_pb2.Tensor]] = ..., jacobian: _Optional[_Iterable[_Union[JacobianBlock, _Mapping]]] = ..., rows: _Optional[_Union[RowScores, _Mapping]] = ..., diagnostics: _Optional[_Union[Diagnostics, _Mapping]] = ..., warnings: _Optional[_Iterable[_Union[Warning, _Mapping]]] = ..., completion: _Optional[_Union[Completion, str]] = ..., record: _Optional[_Union[_record_pb2.Record, _Mapping]] = ...) -> None: ...
+    errors_unknown: bool
+    def __init__(self, key: _Optional[str] = ..., position: _Optional[int] = ..., status: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., targets: _Optional[_Iterable[_Union[ResolvedTarget, _Mapping]]] = ..., scores: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., baseline_scores: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., feature_values: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., feature_errors: _Optional[_Union[_tensor_pb2.Tensor, _Mapping]] = ..., features: _Optional[_Iterable[_Union[FeatureInfo, _Mapping]]] = ..., windows: _Optional[_Iterable[_Union[WindowGrid, _Mapping]]] = ..., maps: _Optional[_Mapping[str, _tensor_pb2.Tensor]] = ..., map_errors: _Optional[_Mapping[str, _tensor_pb2.Tensor]] = ..., jacobian: _Optional[_Iterable[_Union[JacobianBlock, _Mapping]]] = ..., rows: _Optional[_Union[RowScores, _Mapping]] = ..., diagnostics: _Optional[_Union[Diagnostics, _Mapping]] = ..., warnings: _Optional[_Iterable[_Union[Warning, _Mapping]]] = ..., completion: _Optional[_Union[Completion, str]] = ..., record: _Optional[_Union[_record_pb2.Record, _Mapping]] = ..., errors_unknown: bool = ...) -> None: ...
 
 class Usage(_message.Message):
     __slots__ = ("rows_asked", "rows_run", "batches", "shared_batches", "plan_seconds", "queue_seconds", "compute_seconds", "reduce_seconds")

@@ -72,7 +72,7 @@ def decode_explain(
         keys=tuple(message.keys),
         seed=message.seed,
         deadline=deadline,
-        budget=_budget(message, arrived),
+        budget=_budget(message, instances, arrived),
         skip_failed=message.on_instance_error == explain_pb2.ON_INSTANCE_ERROR_SKIP,
         validate_only=message.validate_only,
         reproducible=message.reproducible,
@@ -81,7 +81,7 @@ def decode_explain(
     )
 
 
-def _budget(message: explain_service_pb2.ExplainRequest, arrived: float) -> Budget:
+def _budget(message: explain_service_pb2.ExplainRequest, instances: int, arrived: float) -> Budget:
     asked = message.budget
     if asked.HasField("rows") and asked.rows < 1:
         raise InvalidRequest("a budget has at least one row", field="budget.rows")
@@ -92,6 +92,12 @@ def _budget(message: explain_service_pb2.ExplainRequest, arrived: float) -> Budg
     if asked.HasField("time") and partial and message.reproducible:
         raise InvalidRequest(
             "how far an answer comes in a given time isn't reproducible: give a budget of rows", field="budget.time"
+        )
+    if partial and message.reproducible and instances > 1:
+        raise InvalidRequest(
+            "an instance's share of the rows depends on how many share them, which isn't reproducible: send one "
+            "instance, or let the budget fail",
+            field="budget.on_exhausted",
         )
     return Budget(
         asked.rows if asked.HasField("rows") else None, arrived + seconds if asked.HasField("time") else None, partial

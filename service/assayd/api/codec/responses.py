@@ -12,6 +12,7 @@ from assay.v1 import explain_pb2, explain_service_pb2
 from assayd.api.codec.enums import value_name
 from assayd.api.codec.models import encode_version
 from assayd.api.codec.tensors import encode_tensor
+from assayd.errors import RowBudget, TimeBudget
 from assayd.explain.outcome import (
     Explained,
     InstanceExplained,
@@ -40,6 +41,8 @@ def encode_instance(
     message = explain_pb2.InstanceResult(key=result.key, position=result.position)
     if isinstance(result, InstanceFailed):
         message.status.CopyFrom(to_status(result.error))
+        if isinstance(result.error, RowBudget | TimeBudget):
+            message.completion = _completion(partial=True)
         return message
     message.status.code = 0
     message.targets.extend(_target(t) for t in result.targets)
@@ -55,6 +58,7 @@ def encode_instance(
     message.diagnostics.rows_run = result.rows_run
     message.warnings.extend(_warning(n) for n in result.notices)
     message.completion = _completion(partial=result.partial)
+    message.errors_unknown = result.attribution.errors_unknown
     message.record.json = result.record
     message.record.digest = digest_of(result.record)
     return message

@@ -1,0 +1,70 @@
+"""Models that ended their processes, and for how long they are left alone."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from assayd.errors import ModelQuarantined, WorkerLost
+
+STRIKES = 3
+"""So many proven within the window: a caller's mistake may look like one, and bad luck like two."""
+_WINDOW_S = 600.0
+_PAUSES_S = (0.0, 0.1, 0.3, 1.0)
+
+
+class Quarantine:
+    """Counts by digest. clock: seconds, monotonic."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._strikes: dict[str, deque[float]] = {}
+        self._losses: dict[str, deque[float]] = {}
+
+    def strike(self, digest: str) -> None:
+        """The model was proven to have ended its process."""
+        self._recent(self._strikes, digest).append(self._clock())
+
+    def check(self, digest: str) -> None:
+        """Raises ModelQuarantined."""
+        strikes = self._recent(self._strikes, digest)
+        if len(strikes) >= STRIKES:
+            left = _WINDOW_S - (self._clock() - strikes[0])
+            raise ModelQuarantined(
+                f"the model ended {len(strikes)} of its processes lately and isn't run for {left:.0f} s",
+                metadata={"digest": digest},
+            )
+
+    def pause(self, digest: str) -> float:
+        """Seconds to wait before its process is started again; more each time, but never so long that it looks dead."""
+        losses = self._recent(self._losses, digest)
+        pause = _PAUSES_S[min(len(losses), len(_PAUSES_S) - 1)]
+        losses.append(self._clock())
+        return pause
+
+    @property
+    def held(self) -> list[str]:
+        """Digests of the models in quarantine."""
+        return [digest for digest in self._strikes if len(self._recent(self._strikes, digest)) >= STRIKES]
+
+    def _recent(self, counted: dict[str, deque[float]], digest: str) -> deque[float]:
+        times = counted.setdefault(digest, deque())
+        while times and self._clock() - times[0] >= _WINDOW_S:
+            times.popleft()
+        return times
+
+
+def killed_by_others(error: WorkerLost) -> bool:
+    """Whether a process was ended from outside: by an operator, or by a system that wanted its memory back."""
+    return error.metadata.get("cause", "").startswith("killed by signal 9")
+
+
+def cause_of(error: WorkerLost) -> str:
+    """Why a process was lost, in a word: killed, crashed, stuck, memory or gone."""
+    cause = error.metadata.get("cause", "")
+    if killed_by_others(error):
+        return "killed"
+    for word, signs in (("crashed", "signal"), ("stuck", "stuck"), ("memory", "memory")):
+        if signs in cause:
+            return word
+    return "gone"

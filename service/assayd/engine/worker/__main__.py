@@ -1,0 +1,24 @@
+"""A worker's entry: `python -m assayd.engine.worker PARENT MEMORY CONTROL PREPARE RUN WATCH`, started by the server.
+
+PARENT is the server's process id, MEMORY its limit in bytes (0: none), the rest descriptors of sockets.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+
+from assayd.engine.worker.limits import confine
+
+
+def main() -> None:
+    """Confine the process, and only then import what reads models."""
+    parent, memory_bytes, *ends = map(int, sys.argv[1:])
+    confine(parent, memory_bytes or None)
+    from assayd.engine.worker.child import serve
+
+    serve(*(socket.socket(fileno=end) for end in ends))
+
+
+if __name__ == "__main__":
+    main()

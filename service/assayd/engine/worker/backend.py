@@ -1,0 +1,203 @@
+"""The backend that runs each model in a process of its own, for those who don't trust them."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+from assayd.engine.backend import Batch, ChunkResult, LoadedModel, Prepared, Worker
+from assayd.engine.options import MOST_ROWS, SessionOptions
+from assayd.engine.worker.process import Counters, Process, Waiting
+from assayd.engine.worker.spawn import start
+from assayd.types.subject import Subject
+
+_CLOSE_S = 10.0
+
+_SPIN_US = 100
+"""Only one worker runs at a time, and the threads of the one before must not stay awake at its cost."""
+
+
+@dataclass(eq=False)
+class _Decisions:
+    """What was decided of a model and has to hold in its next worker too.
+
+    loaded: how it is run now. settled_by: the subject that answered its open question. demoted: why. steady: how it is
+    run for the same bits, once somebody asked.
+    """
+
+    loaded: LoadedModel
+    settled_by: Subject | None = None
+    demoted: str | None = None
+    steady: LoadedModel | None = None
+
+
+class WorkerBackend:
+    """Implements `assayd.engine.backend.Backend` with a process a model. Linux only.
+
+    batch_rows: most rows in a batch, or None to choose by the size of a row. memory_bytes: of a worker's address space,
+    or None; not for CUDA, which reserves far more than it uses. Calls as `Backend` says, and besides: whatever needs a
+    worker that was lost raises WorkerLost until the model is revived or unloaded. counters: for tests and metrics.
+    """
+
+    def __init__(self, options: SessionOptions, batch_rows: int | None, memory_bytes: int | None = None) -> None:
+        self._options = replace(options, spin_us=_SPIN_US)
+        self._batch_rows = batch_rows
+        self._memory_bytes = memory_bytes
+        self._processes: dict[str, Process] = {}
+        self._decisions: dict[str, _Decisions] = {}
+        self._every: set[Process] = set()
+        self._lock = threading.Lock()
+        # A worker ends with the thread that started it.
+        self._starter = ThreadPoolExecutor(1, "worker-start")
+        self.counters = Counters()
+
+    @property
+    def device(self) -> str:
+        """The provider asked for; each loaded model says what it really got."""
+        return self._options.provider
+
+    @property
+    def max_batch_rows(self) -> int:
+        """Most rows of any model's batch."""
+        return self._batch_rows or MOST_ROWS
+
+    @property
+    def sessions_built(self) -> int:
+        """By all workers so far."""
+        return self.counters.sessions_built
+
+    # ---- models ------------------------------------------------------------------------------------------------
+
+    def load(self, digest: str, data: bytes) -> LoadedModel:
+        """Start a worker that loads and proves.
+
+        Raises InvalidModel, ModelFailed, ModelUnfit, OutOfMemory, WorkerLost; nothing is left then.
+        """
+        self._decisions.pop(digest, None)
+        loaded = self._loaded(digest, data)
+        self._decisions[digest] = _Decisions(loaded)
+        return loaded
+
+    def revive(self, digest: str, data: bytes) -> LoadedModel:
+        """Start another worker for a model whose worker was lost, and decide there as was decided before. data: its
+        file again. Raises KeyError for a model that isn't loaded, and as `load`.
+
+        Rows that were planned before run as planned.
+        """
+        old = self._decisions[digest]
+        loaded = self._loaded(digest, data)
+        process = self._processes[digest]
+        if old.settled_by is not None:
+            loaded = process.prove(old.settled_by)
+        if old.demoted is not None:
+            loaded = process.demote(data, old.demoted)
+        if old.steady is not None and loaded.batching.batched and not old.steady.batching.batched:
+            # Its rows run by a program that loading alone doesn't keep.
+            process.steady(data)
+        old.loaded = loaded
+        return loaded
+
+    def _loaded(self, digest: str, data: bytes) -> LoadedModel:
+        started = self._starter.submit(start, self._memory_bytes).result()
+        process = Process(started, digest, self.max_batch_rows, self.counters)
+        self.counters.add(processes_started=1)
+        with self._lock:
+            before = self._processes.get(digest)
+            self._processes[digest] = process
+            self._every = {p for p in self._every if not p.join(0)} | {process}
+        if before is not None:
+            before.retire()
+        try:
+            return process.load(self._options, self._batch_rows, data)
+        except BaseException:
+            process.kill("its load failed")
+            with self._lock:
+                # A model that is to be revived stays, lost as it is.
+                if self._processes.get(digest) is process and digest not in self._decisions:
+                    del self._processes[digest]
+            raise
+
+    def prove(self, digest: str, subject: Subject) -> LoadedModel:
+        """As `Backend.prove`."""
+        known = self._decisions[digest]
+        if known.loaded.open_question:
+            known.loaded = self._processes[digest].prove(subject)
+            known.settled_by = None if known.loaded.open_question else subject
+        return known.loaded
+
+    def demote(self, digest: str, data: bytes, reason: str) -> LoadedModel:
+        """As `Backend.demote`."""
+        known = self._decisions[digest]
+        known.loaded = self._processes[digest].demote(data, reason)
+        known.demoted, known.steady = reason, None
+        return known.loaded
+
+    def steady(self, digest: str, data: bytes) -> LoadedModel:
+        """As `Backend.steady`."""
+        known = self._decisions[digest]
+        if known.steady is None:
+            known.steady = self._processes[digest].steady(data)
+        return known.steady
+
+    def unload(self, digest: str) -> None:
+        """Forget the model; batches already prepared still run, and then its worker ends."""
+        with self._lock:
+            process = self._processes.pop(digest, None)
+            self._decisions.pop(digest, None)
+        if process is not None:
+            process.retire()
+
+    # ---- batches -----------------------------------------------------------------------------------------------
+
+    def prepare(self, batch: Batch) -> Waiting:
+        """As `Backend.prepare`. Raises WorkerLost too."""
+        return self._processes[batch.digest].prepare(batch)
+
+    def run(self, prepared: Prepared) -> list[ChunkResult]:
+        """As `Backend.run`. Raises WorkerLost, and Terminated after `terminate`."""
+        if not isinstance(prepared, Waiting):
+            raise TypeError("a batch is run by the backend that prepared it")
+        return prepared.process.run(prepared)
+
+    def release(self, subject: int) -> None:
+        """No more rows of this subject will come. Subjects that are garbage release themselves."""
+        for process in list(self._processes.values()):
+            process.release(subject)
+
+    # ---- workers -----------------------------------------------------------------------------------------------
+
+    def terminate(self, digest: str) -> None:
+        """From any thread: ask the model's running batch to stop, between two operators. Doesn't wait for it."""
+        if process := self._processes.get(digest):
+            process.terminate()
+
+    def kill(self, digest: str, why: str) -> None:
+        """From any thread: end the model's worker now, whatever it does; a load too. why: the cause that calls on it
+        are told.
+        """
+        if process := self._processes.get(digest):
+            process.kill(why)
+
+    def ping(self, digest: str, timeout_s: float) -> bool:
+        """Whether the model's worker answers in time; one that loads, proves or decides counts as if it did."""
+        process = self._processes.get(digest)
+        return process is not None and process.ping(timeout_s)
+
+    def workers(self) -> list[Worker]:
+        """Those of the loaded models, lost ones too, and those that end when their last batches have run."""
+        with self._lock:
+            ending = [p for p in self._every if p.alive and p is not self._processes.get(p.digest)]
+            return [Worker(p.digest, p.pid, p.alive, p.rss_bytes) for p in (*self._processes.values(), *ending)]
+
+    def close(self) -> None:
+        """End all workers."""
+        with self._lock:
+            every, self._every = self._every, set()
+            self._processes.clear()
+            self._decisions.clear()
+        for process in every:
+            process.kill("closed")
+        for process in every:
+            process.join(_CLOSE_S)
+        self._starter.shutdown()

@@ -1,0 +1,140 @@
+"""What runs in a worker: one model in a backend of this process, and a thread for each conversation with the front.
+
+When the front is gone, so is the worker.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import traceback
+from collections.abc import Callable
+from itertools import count
+from typing import Any
+
+from assayd.engine.backend import Batch, Chunk, LoadedModel, Prepared
+from assayd.engine.in_process import InProcessBackend
+from assayd.engine.worker import messages as m
+from assayd.engine.worker.arrays import Bytes
+from assayd.engine.worker.failures import told
+from assayd.engine.worker.frames import FROM_FRONT, FROM_WORKER, Received, Wire, framed
+from assayd.engine.worker.limits import OUT_OF_MEMORY
+from assayd.engine.worker.memory import contents, mapped
+from assayd.errors import TooLarge
+from assayd.types.subject import Subject
+
+_MODEL = "model"
+
+
+class Worker:
+    """One model. `control`, `prepare` and `run` may be called at once, each by one thread."""
+
+    def __init__(self) -> None:
+        self._backend: InProcessBackend | None = None
+        self._subjects: dict[int, Subject] = {}
+        self._prepared: dict[int, Prepared] = {}
+        self._tickets = count()
+        self._bulk: Bytes | None = None
+
+    def control(self, got: Received) -> m.Decided:
+        """Load, prove, demote, steady."""
+        asked: m.Control = got.read(m.Control)
+        data = b"" if got.fd is None else contents(got.fd)
+        if isinstance(asked, m.Load):
+            self._backend = InProcessBackend(asked.options, asked.batch_rows)
+        return m.Decided(self._decide(asked, data), self._model.sessions_built)
+
+    def _decide(self, asked: m.Control, data: bytes) -> LoadedModel:
+        match asked:
+            case m.Load():
+                return self._model.load(_MODEL, data)
+            case m.Prove(parts):
+                return self._model.prove(_MODEL, parts.subject())
+            case m.Demote(reason):
+                return self._model.demote(_MODEL, data, reason)
+            case m.Steady():
+                return self._model.steady(_MODEL, data)
+
+    def prepare(self, got: Received) -> m.Ready | None:
+        """Make a batch's tensors, or drop subjects."""
+        if got.fd is not None:
+            self._bulk = mapped(got.fd)
+        asked: m.Making = got.read(m.Making, self._bulk)
+        if isinstance(asked, m.Release):
+            for number in asked.numbers:
+                self._subjects.pop(number, None)
+            return None
+        for parts in asked.subjects:
+            self._subjects[parts.number] = parts.subject()
+        chunks = tuple(
+            Chunk(self._subjects[part.subject], blocks, part.readout, part.rows)
+            for part, blocks in zip(asked.parts, asked.blocks, strict=True)
+        )
+        ticket = next(self._tickets)
+        self._prepared[ticket] = self._model.prepare(Batch(_MODEL, asked.batched, chunks, asked.padded))
+        return m.Ready(ticket)
+
+    def run(self, got: Received) -> m.Results:
+        """Run a batch that was prepared."""
+        asked: m.Run = got.read(m.Run)
+        return m.Results(tuple(self._model.run(self._prepared.pop(asked.ticket))))
+
+    def watch(self, got: Received) -> m.Ping | None:
+        """Say that the process is alive, or end a run."""
+        asked: m.Watch = got.read(m.Watch)
+        if isinstance(asked, m.Ping):
+            return asked
+        if self._backend is not None:
+            self._backend.terminate(_MODEL)
+        return None
+
+    @property
+    def _model(self) -> InProcessBackend:
+        if self._backend is None:
+            raise AssertionError("nothing is loaded")
+        return self._backend
+
+
+def serve(control: socket.socket, prepare: socket.socket, run: socket.socket, watch: socket.socket) -> None:
+    """Answer until the front is gone, and end the process."""
+    worker = Worker()
+    for end, answer, kind in (
+        (prepare, worker.prepare, m.PrepareAnswer),
+        (run, worker.run, m.RunAnswer),
+        (watch, worker.watch, m.Ping),
+    ):
+        threading.Thread(target=_converse, args=(end, answer, kind), daemon=True).start()
+    # Loading may need a deep stack, and the first thread's is the deepest.
+    _converse(control, worker.control, m.ControlAnswer)
+
+
+def _converse(end: socket.socket, answer: Callable[[Received], Any], kind: object) -> None:
+    wire = Wire(end, FROM_FRONT)
+    status = 1
+    try:
+        while True:
+            got = wire.receive(descriptors=True)
+            try:
+                said = answer(got)
+            except Exception as error:  # noqa: BLE001 - the front raises it
+                said = told(error)
+            if said is not None:
+                frame = framed(kind, said)
+                wire.send(frame if frame.within(FROM_WORKER) else framed(kind, told(_too_large(frame.size))))
+    except (EOFError, OSError):
+        status = 0
+    except MemoryError:
+        status = OUT_OF_MEMORY
+    except BaseException:  # noqa: BLE001 - the process ends here, and the server's log says why
+        traceback.print_exc()
+    finally:
+        os._exit(status)
+
+
+def _too_large(size: int) -> TooLarge:
+    limit = FROM_WORKER.payload_bytes
+    return TooLarge(
+        f"what the model answers or says of itself comes to {size} bytes, and {limit} can be taken at once",
+        metadata={"bytes": str(size), "limit": str(limit)},
+    )

@@ -1,0 +1,45 @@
+"""What a worker may not do, settled before it sees its model. Linux only.
+
+It dies with the server, leaves no core file, gains no rights, has few descriptors, and is the first to go where the
+machine runs out of memory.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import signal
+from pathlib import Path
+
+_PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
+_DESCRIPTORS = 256
+_FIRST_TO_GO = "500"
+
+OUT_OF_MEMORY = 12
+"""Exit status of a worker that has no memory left to say so."""
+
+
+def confine(parent: int, memory_bytes: int | None) -> None:
+    """Confine this process. parent: the server's process id. memory_bytes: of address space, or None.
+
+    Exits where the server is gone already. Raises OSError where the kernel refuses.
+    """
+    # Signals that end the server's whole group start its drain, for which it needs its workers.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(0)
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    os.umask(0o077)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (_DESCRIPTORS, _DESCRIPTORS))
+    if memory_bytes is not None:
+        resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_GO)
+
+
+def _prctl(option: int, value: int) -> None:
+    if ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "prctl")

@@ -1,0 +1,405 @@
+"""One worker as the front sees it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import struct
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from assayd.engine.backend import Batch, ChunkResult, LoadedModel
+from assayd.engine.options import SessionOptions
+from assayd.engine.worker import messages as m
+from assayd.engine.worker.arrays import Malformed
+from assayd.engine.worker.failures import raised
+from assayd.engine.worker.frames import FROM_WORKER, Frame, Wire, framed
+from assayd.engine.worker.limits import OUT_OF_MEMORY
+from assayd.engine.worker.memory import Shared, file_of
+from assayd.engine.worker.spawn import Started
+from assayd.engine.worker.vet import vet_model, vet_results
+from assayd.errors import WorkerLost
+from assayd.types.subject import Subject
+
+log = logging.getLogger(__name__)
+
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+_REAP_S = 1.0
+_MOST_SESSIONS = 100
+_LOG_LINES, _LOG_LINE_BYTES = 100, 500
+
+
+class WorkerBug(RuntimeError):
+    """An error of the code, raised in a worker; the log has its traceback."""
+
+
+@dataclass(eq=False)
+class Counters:
+    """What crossed and was made, over all workers of a backend. Only ever counted up."""
+
+    processes_started: int = 0
+    sessions_built: int = 0
+    subject_bytes: int = 0
+    row_bytes: int = 0
+    result_bytes: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def add(self, **counts: int) -> None:
+        """Count; from any thread."""
+        with self._lock:
+            for name, count in counts.items():
+                setattr(self, name, getattr(self, name) + count)
+
+
+@dataclass(frozen=True, eq=False)
+class Waiting:
+    """A batch whose tensors are made, in its worker."""
+
+    batch: Batch
+    process: Process
+    ticket: int
+
+
+class _Channel:
+    """A conversation with the worker; who speaks holds the lock."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self.lock = threading.Lock()
+        self.end = end
+        self.wire = Wire(end, FROM_WORKER)
+
+    def hang_up(self) -> None:
+        """Whoever waits for an answer is told that there will be none."""
+        with suppress(OSError):
+            self.end.shutdown(socket.SHUT_RDWR)
+
+
+class Process:
+    """A worker and its model.
+
+    `load`, `prove`, `demote` and `steady` are called by one thread at a time, so are `prepare` and `run`; these three
+    and all else may overlap. When the worker dies, every call that waits or comes later raises WorkerLost at once.
+    """
+
+    def __init__(self, started: Started, digest: str, most_rows: int, counters: Counters) -> None:
+        self.digest = digest
+        self._process = started.process
+        self._most_rows = most_rows
+        self._counters = counters
+        self._control, self._prepare, self._run, self._watch = self._channels = [
+            _Channel(end) for end in (started.control, started.prepare, started.run, started.watch)
+        ]
+        self._state = threading.Lock()
+        self._cause: str | None = None
+        self._over = threading.Event()
+        self._model: LoadedModel | None = None
+        self._sessions_built = 0
+        self._shared = Shared()
+        self._known: dict[int, weakref.ref[Subject]] = {}
+        self._gone: deque[int] = deque()
+        self._batches = 0
+        self._retired = False
+        self._pings = 0
+        name = f"worker-{self.pid}"
+        self._reader = threading.Thread(target=self._read_log, name=f"{name}-log", daemon=True)
+        self._reader.start()
+        threading.Thread(target=self._wait, name=name, daemon=True).start()
+
+    # ---- life --------------------------------------------------------------------------------------------------
+
+    @property
+    def pid(self) -> int:
+        """Of the worker."""
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """False as soon as it is known to be lost."""
+        return self._cause is None
+
+    @property
+    def rss_bytes(self) -> int:
+        """Memory that it holds now; 0 when it is gone."""
+        try:
+            return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * _PAGE_BYTES if self.alive else 0
+        except (OSError, IndexError):
+            return 0
+
+    def kill(self, why: str) -> None:
+        """End the worker now; `why` is the cause that calls are told, unless it was lost before."""
+        with self._state:
+            self._cause = self._cause or why
+        self._process.kill()
+        for channel in self._channels:
+            channel.hang_up()
+
+    def retire(self) -> None:
+        """End the worker when the batches that were prepared have run."""
+        with self._state:
+            self._retired = True
+            idle = self._batches == 0
+        if idle:
+            self.kill("unloaded")
+
+    def join(self, timeout_s: float) -> bool:
+        """Wait until the process is gone."""
+        return self._over.wait(timeout_s)
+
+    def _wait(self) -> None:
+        status = self._process.wait()
+        with self._state:
+            self._cause = self._cause or _ending(status)
+        self._over.set()
+        for channel in self._channels:
+            channel.hang_up()
+        for channel in self._channels:
+            with channel.lock:
+                channel.end.close()
+
+    def _read_log(self) -> None:
+        """Into the server's log, so much of it that a worker can't flood it."""
+        if self._process.stdout is None:
+            raise AssertionError("a worker has a log")
+        about = {"model": self.digest, "pid": self.pid}
+        with self._process.stdout as pipe:
+            for n, line in enumerate(iter(lambda: pipe.readline(_LOG_LINE_BYTES), b"")):
+                if n < _LOG_LINES:
+                    log.warning("a worker says", extra=about | {"line": line.decode(errors="replace").rstrip()})
+                elif n == _LOG_LINES:
+                    log.warning("a worker says too much; the rest is dropped", extra=about)
+
+    def _hung_up(self) -> WorkerLost:
+        """The cause is known when the process is reaped, a moment after its channels close."""
+        if self.alive and not self._over.wait(_REAP_S):
+            self.kill("it hung up")
+        return self._lost()
+
+    def _lost(self) -> WorkerLost:
+        cause = self._cause or ""
+        return WorkerLost(
+            f"the process that ran the model was lost: {cause}", metadata={"cause": cause}, retry_after_s=1.0
+        )
+
+    # ---- conversations -----------------------------------------------------------------------------------------
+
+    def _ask(
+        self, channel: _Channel, question: Frame, kind: object, vet: Callable[[Any], None], fd: int | None = None
+    ) -> tuple[Any, int]:
+        """An answer and its size. The caller holds the channel's lock. kind: the answer's annotation.
+
+        Raises WorkerLost, the domain's errors, WorkerBug.
+        """
+        if not self.alive:
+            raise self._lost()
+        try:
+            channel.wire.send(question, fd)
+            got = channel.wire.receive()
+            answer = got.read(kind)
+            error = self._error(answer)
+            if error is None:
+                vet(answer)
+        except (EOFError, OSError):
+            raise self._hung_up() from None
+        except Malformed as malformed:
+            self.kill(f"it sent nonsense: {malformed}")
+            raise self._lost() from None
+        except BaseException:
+            # The answer would be taken for that of the next question.
+            self.kill("a call was interrupted")
+            raise
+        if error is not None:
+            raise error
+        return answer, got.size
+
+    def _error(self, answer: object) -> Exception | None:
+        if isinstance(answer, m.Failed):
+            return raised(answer)
+        if isinstance(answer, m.Bug):
+            log.error("a worker failed", extra={"model": self.digest, "pid": self.pid, "traceback": answer.traceback})
+            return WorkerBug("an error in a worker; the log has its traceback")
+        return None
+
+    # ---- control -----------------------------------------------------------------------------------------------
+
+    def load(self, options: SessionOptions, batch_rows: int | None, data: bytes) -> LoadedModel:
+        """The first call of all. Raises what `Backend.load` does, and WorkerLost."""
+        begun = time.monotonic()
+        loaded = self._decide(m.Load(options, batch_rows), data)
+        loaded = replace(loaded, size_bytes=len(data), load_seconds=time.monotonic() - begun)
+        self._model = loaded
+        return loaded
+
+    def prove(self, subject: Subject) -> LoadedModel:
+        """As `Backend.prove`."""
+        return self._decide(m.Prove(m.SubjectParts.of(subject)))
+
+    def demote(self, data: bytes, reason: str) -> LoadedModel:
+        """As `Backend.demote`."""
+        return self._decide(m.Demote(reason), data)
+
+    def steady(self, data: bytes) -> LoadedModel:
+        """As `Backend.steady`."""
+        return self._decide(m.Steady(), data)
+
+    def _decide(self, question: m.Control, data: bytes | None = None) -> LoadedModel:
+        fd = None if data is None else file_of(data)
+        try:
+            with self._control.lock:
+                frame = framed(m.Control, question)
+                answer, _ = self._ask(self._control, frame, m.ControlAnswer, self._vet_decided, fd)
+        finally:
+            if fd is not None:
+                os.close(fd)
+        self._counters.add(sessions_built=answer.sessions_built - self._sessions_built)
+        self._sessions_built = answer.sessions_built
+        loaded: LoadedModel = replace(answer.loaded, digest=self.digest)
+        if self._model is not None:
+            loaded = replace(loaded, size_bytes=self._model.size_bytes, load_seconds=self._model.load_seconds)
+        return loaded
+
+    def _vet_decided(self, decided: m.Decided) -> None:
+        vet_model(decided.loaded, self._most_rows)
+        if not 0 <= decided.sessions_built - self._sessions_built <= _MOST_SESSIONS:
+            raise Malformed("an impossible number of sessions")
+
+    # ---- batches -----------------------------------------------------------------------------------------------
+
+    def prepare(self, batch: Batch) -> Waiting:
+        """As `Backend.prepare`. Subjects that the worker doesn't have go along."""
+        with self._state:
+            self._batches += 1
+        try:
+            with self._prepare.lock:
+                ticket = self._send_rows(batch)
+        except BaseException:
+            self._batch_done()
+            raise
+        finally:
+            self._send_gone()
+        return Waiting(batch, self, ticket)
+
+    def _send_rows(self, batch: Batch) -> int:
+        new = {chunk.subject.number: chunk.subject for chunk in batch.chunks if chunk.subject.number not in self._known}
+        subjects = tuple(m.SubjectParts.of(subject) for subject in new.values())
+        parts = tuple(m.Part(chunk.subject.number, chunk.readout, chunk.rows) for chunk in batch.chunks)
+        blocks = tuple(tuple(chunk.blocks) for chunk in batch.chunks)
+        frame = framed(m.Making, m.Prepare(subjects, batch.batched, batch.padded, parts, blocks))
+        fd = self._shared.put(frame.aside, frame.aside_bytes)
+        try:
+            answer, _ = self._ask(self._prepare, frame, m.PrepareAnswer, lambda _: None, fd)
+        finally:
+            if fd is not None:
+                os.close(fd)
+        for number, subject in new.items():
+            self._known[number] = weakref.ref(subject, partial(self._forgotten, number))
+        introduced = sum(parts.size_bytes for parts in subjects)
+        self._counters.add(subject_bytes=introduced, row_bytes=frame.size - introduced)
+        ticket: int = answer.ticket
+        return ticket
+
+    def run(self, waiting: Waiting) -> list[ChunkResult]:
+        """As `Backend.run`. Raises WorkerLost too."""
+        try:
+            with self._run.lock:
+                frame = framed(m.Run, m.Run(waiting.ticket))
+                answer, size = self._ask(self._run, frame, m.RunAnswer, partial(self._vet_results, waiting.batch))
+        finally:
+            self._batch_done()
+        self._counters.add(result_bytes=size)
+        return list(answer.results)
+
+    def _vet_results(self, batch: Batch, answer: m.Results) -> None:
+        if self._model is None:
+            raise AssertionError("a model that runs is loaded")
+        vet_results(batch, answer.results, self._model.signature)
+
+    def _batch_done(self) -> None:
+        with self._state:
+            self._batches -= 1
+            over = self._retired and self._batches == 0
+        if over:
+            self.kill("unloaded")
+
+    # ---- subjects ----------------------------------------------------------------------------------------------
+
+    def release(self, number: int) -> None:
+        """No more rows of this subject will come. Doesn't wait for the worker."""
+        if self._known.pop(number, None) is not None:
+            self._gone.append(number)
+            self._send_gone()
+
+    def _forgotten(self, number: int, _: weakref.ref[Subject]) -> None:
+        """Nobody holds the subject any more. Called wherever the garbage collector stands, so this mustn't wait."""
+        self.release(number)
+
+    def _send_gone(self) -> None:
+        """Tell the worker, behind the batches that may still need them; whoever is preparing one does it afterwards."""
+        while self._gone and self._prepare.lock.acquire(blocking=False):
+            try:
+                numbers = tuple(self._gone.popleft() for _ in range(len(self._gone)))
+                if not self._post(self._prepare, framed(m.Making, m.Release(numbers))):
+                    self._gone.extend(numbers)
+                    return
+            finally:
+                self._prepare.lock.release()
+
+    # ---- watch -------------------------------------------------------------------------------------------------
+
+    def terminate(self) -> None:
+        """Ask the batch that is running to stop; its `run` then raises Terminated. Doesn't wait for it."""
+        self._post(self._watch, framed(m.Watch, m.Terminate()))
+
+    def ping(self, timeout_s: float) -> bool:
+        """Whether the worker answers in time, or is about a question of `control`: parsing a file of 575 MB kept its
+        interpreter busy for 2.4 s.
+        """
+        end = time.monotonic() + timeout_s
+        if not self._watch.lock.acquire(timeout=timeout_s):
+            return self._deciding
+        try:
+            self._pings += 1
+            if not self._post(self._watch, framed(m.Watch, m.Ping(self._pings))):
+                return False
+            while (left := end - time.monotonic()) > 0:
+                self._watch.end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(left))
+                pong = self._watch.wire.receive().read(m.Ping)
+                if pong.number == self._pings:
+                    return True
+        except Malformed as malformed:
+            self.kill(f"it sent nonsense: {malformed}")
+        except (EOFError, OSError):  # it is gone, or time is up
+            pass
+        finally:
+            self._watch.lock.release()
+        return self._deciding
+
+    @property
+    def _deciding(self) -> bool:
+        return self.alive and self._control.lock.locked()
+
+    def _post(self, channel: _Channel, frame: Frame) -> bool:
+        """Send without waiting; False where the worker is gone or doesn't read."""
+        try:
+            return self.alive and channel.wire.post(frame)
+        except OSError:
+            return False
+
+
+def _ending(status: int) -> str:
+    if status == OUT_OF_MEMORY:
+        return "memory"
+    return f"killed by signal {-status}" if status < 0 else f"exit {status}"
+
+
+def _timeval(seconds: float) -> bytes:
+    whole = int(seconds)
+    return struct.pack("@ll", whole, max(1, int((seconds - whole) * 1e6)))

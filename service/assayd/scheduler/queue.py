@@ -1,0 +1,137 @@
+"""Rows that wait for a device, and the next batch of them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Container, Hashable, Mapping
+from dataclasses import dataclass, replace
+
+from assayd.errors import DeadlinePassed, QueueFull
+from assayd.metrics import Metrics
+from assayd.scheduler.ledger import Ledger
+from assayd.scheduler.policy import Grant, Hold, Limits, State, Waiting, choose
+from assayd.scheduler.work import Work
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Rows start … start + rows - 1 of a work. again: they ran before, in a batch that was lost, and now run alone."""
+
+    work: Work
+    start: int
+    rows: int
+    again: bool = False
+
+
+class Queue:
+    """Works with rows that no batch has taken yet. Touched by the event loop alone.
+
+    changed: set whenever another batch may be possible.
+    """
+
+    def __init__(self, metrics: Metrics, *, gather_s: float, max_rows: int) -> None:
+        self._metrics = metrics
+        self._gather_s = gather_s
+        self._max_rows = max_rows
+        self._works: dict[int, tuple[Work, Waiting]] = {}
+        self._ledger = Ledger()
+        self.rows = 0
+        self.expected = 0
+        self.changed = asyncio.Event()
+
+    @property
+    def row_cost(self) -> Mapping[Hashable, float]:
+        """Measured seconds a row, by batch key."""
+        return self._ledger.row_cost
+
+    def admit(self, work: Work) -> None:
+        """Let a work wait. Raises QueueFull."""
+        if work.plan.size == 0:
+            raise AssertionError("a plan has at least one row")
+        if self.rows and self.rows + work.plan.size > self._max_rows:
+            raise QueueFull(
+                f"{self.rows} rows wait already and this needs {work.plan.size} more; at most "
+                f"{self._max_rows} may wait",
+                retry_after_s=self._seconds(),
+            )
+        work.submitted = time.monotonic()
+        view = Waiting(
+            work.number,
+            work.job.caller,
+            work.job.request_id,
+            work.model.digest,
+            work.batch_key,
+            work.plan.size,
+            1 if work.alone else work.model.batching.max_rows,
+            work.alone or not work.model.batching.batched,
+            work.submitted,
+            work.job.evenly,
+            work.least,
+        )
+        self._works[work.number] = (work, view)
+        self._ledger.join(view)
+        self._count(work.plan.size)
+        work.job.usage.rows_planned += work.plan.size
+        self.changed.set()
+
+    def drop(self, work: Work) -> None:
+        """Take a work out, if it is still there."""
+        found = self._works.pop(work.number, None)
+        if found is not None:
+            self._ledger.leave(found[1])
+            self._count(-work.waiting_rows)
+            self.changed.set()
+
+    def fail(self, error: Exception, digest: str | None = None) -> None:
+        """End all works, or all of one model, with an error."""
+        for work, _ in list(self._works.values()):
+            if digest is None or work.model.digest == digest:
+                work.fail(error)
+                self.drop(work)
+
+    def take(self, *, full_only: bool, without: Container[str] = ()) -> list[Slice] | Hold | None:
+        """The next batch, by the policy; its rows wait no more. without: digests of models that can't run now."""
+        now = time.monotonic()
+        for work, _ in list(self._works.values()):
+            if work.job.deadline is not None and now >= work.job.deadline:
+                work.fail(DeadlinePassed("the deadline passed while rows were waiting for the device"))
+            if work.finished.done():
+                self.drop(work)
+        views = [
+            view if view.rows == work.waiting_rows else _now(view, work)
+            for work, view in self._works.values()
+            if view.digest not in without
+        ]
+        state = State(views, self._ledger.used, self._ledger.row_cost, self.expected)
+        decision = choose(state, now, Limits(self._gather_s, full_only))
+        if decision is None or isinstance(decision, Hold):
+            return decision
+        return [self._grant(g) for g in decision]
+
+    def measured(self, batch_key: Hashable, rows: int, seconds: float) -> None:
+        """A batch took this long."""
+        self._ledger.measured(batch_key, rows, seconds)
+
+    def _grant(self, grant: Grant) -> Slice:
+        work, view = self._works[grant.number]
+        taken = Slice(work, work.granted_rows, grant.rows)
+        self._ledger.charge(view, grant.rows)
+        work.granted_rows += grant.rows
+        self._count(-grant.rows)
+        if work.waiting_rows == 0:
+            self.drop(work)
+        return taken
+
+    def _count(self, rows: int) -> None:
+        self.rows += rows
+        self._metrics.queued_rows.set(self.rows)
+
+    def _seconds(self) -> float:
+        costs = self._ledger.row_cost
+        return 0.1 + sum(w.waiting_rows * costs.get(w.batch_key, 1e-3) for w, _ in self._works.values())
+
+
+def _now(view: Waiting, work: Work) -> Waiting:
+    """A view as far as the work has come."""
+    return replace(view, rows=work.waiting_rows, needs=max(0, work.least - work.granted_rows))

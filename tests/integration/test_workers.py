@@ -1,0 +1,202 @@
+"""Models in processes of their own: what happens to callers when those die, hang, or want too much."""
+
+import concurrent.futures
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+import assay
+from tests.integration.server import ServerProcess, wait_until
+from tests.models import zoo
+from tests.models.hostile import endless, giant_matmul, killer
+
+X = np.random.default_rng(0).standard_normal((4, 8)).astype(np.float32)
+LIME = assay.Lime(num_samples=200, features=assay.Elements())
+
+
+@pytest.fixture
+def own(tmp_path):
+    with ServerProcess(tmp_path / "store") as running:
+        yield running
+
+
+@pytest.fixture
+def client(own):
+    with assay.Client(own.address) as connected:
+        yield connected
+
+
+def children(pid):
+    """Processes whose ancestor is `pid`, by the kernel's table."""
+    parents = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            state, parent = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
+            if state != "Z":
+                parents[int(entry.name)] = int(parent)
+    found, queue = [], [pid]
+    while queue:
+        parent = queue.pop()
+        mine = [p for p, of in parents.items() if of == parent]
+        found += mine
+        queue += mine
+    return found
+
+
+def serves(client, model, want, *, within=5.0):
+    """The model answers as before within so many seconds, whatever happened to it."""
+    end = time.monotonic() + within
+    while True:
+        try:
+            got = client.predict(model, X, timeout=within)
+        except assay.AssayError:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        else:
+            np.testing.assert_allclose(got["y"], want["y"], atol=1e-6)
+            return
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP, signal.SIGSEGV])
+def test_workers_that_are_lost_under_load_cost_nobody_a_wrong_or_missing_answer(own, client, number):
+    model = client.upload_model(zoo.mlp(), name="mlp")
+    want = client.explain(model, X, LIME, target=1)
+    plain = client.predict(model, X)
+    ended, answers, failures = threading.Event(), [], []
+
+    def call():
+        with assay.Client(own.address) as mine:
+            while not ended.is_set():
+                try:
+                    answers.append(mine.explain(model, X, LIME, target=1, timeout=30).feature_values)
+                except assay.AssayError as error:
+                    failures.append(error)
+
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        jobs = [pool.submit(call) for _ in range(4)]
+        chance = random.Random(0)
+        for _ in range(3):
+            time.sleep(chance.uniform(0.2, 0.8))
+            for pid in children(own.process.pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
+            serves(client, model, plain, within=6.0)
+        ended.set()
+        for job in jobs:
+            job.result(timeout=40)
+    assert len(answers) > 4
+    for values in answers:
+        np.testing.assert_allclose(values, want.feature_values, atol=2e-6)
+    for error in failures:  # killed twice in a row by chance
+        assert isinstance(error, assay.Unavailable | assay.FailedPrecondition), error
+    assert len(failures) <= 4
+    restarts = [v for name, v in own.metrics().items() if name.startswith("assayd_worker_restarts_total")]
+    assert sum(restarts) >= 3
+
+
+def test_a_server_that_is_killed_leaves_no_process_behind(own, client):
+    client.upload_model(zoo.mlp(), name="a")
+    client.upload_model(zoo.linear(), name="b")
+    pids = children(own.process.pid)
+    assert len(pids) >= 2
+    os.kill(own.process.pid, signal.SIGKILL)
+    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), 5)
+
+
+@pytest.mark.parametrize("made", [endless, giant_matmul])
+def test_a_model_that_does_not_end_is_answered_at_the_deadline_and_gone_soon_after(client, made):
+    data, calm, wild = made()
+    model = client.upload_model(data, name="wild")
+    good = client.upload_model(zoo.mlp(), name="good")
+    want = client.predict(good, X)
+    client.predict(model, calm)
+    begun = time.monotonic()
+    with pytest.raises(assay.DeadlineExceeded):
+        client.predict(model, wild, timeout=0.5)
+    assert time.monotonic() - begun < 0.5 + 0.25
+    begun = time.monotonic()
+    serves(client, good, want)
+    assert time.monotonic() - begun < 2
+    serves_calm = time.monotonic()
+    while True:
+        with contextlib.suppress(assay.AssayError):
+            client.predict(model, calm, timeout=5)
+            break
+        assert time.monotonic() < serves_calm + 5
+
+
+def test_one_poison_row_among_31_good_ones(client):
+    data, calm, poison = killer()
+    model = client.upload_model(data, name="killer")
+    want = client.predict(model, calm)["y"]
+    rows = np.repeat(calm, 31, axis=0)
+    with concurrent.futures.ThreadPoolExecutor(32) as pool:
+        bad = pool.submit(client.predict, model, poison)
+        good = [pool.submit(client.predict, model, rows[n : n + 1]) for n in range(31)]
+        for job in good:
+            np.testing.assert_allclose(job.result(timeout=30)["y"], want, atol=1e-6)
+        with pytest.raises(assay.FailedPrecondition) as got:
+            bad.result(timeout=30)
+    assert got.value.reason in ("MODEL_FAILED", "OUT_OF_MEMORY")
+
+
+def test_a_model_that_goes_on_killing_is_left_alone(own, client):
+    data, calm, poison = killer()
+    model = client.upload_model(data, name="killer")
+    reasons = []
+    for _ in range(4):
+        with pytest.raises(assay.FailedPrecondition) as got:
+            client.predict(model, poison, timeout=30)
+        reasons.append(got.value.reason)
+    assert reasons[0] == "MODEL_FAILED"
+    assert reasons[-1] == "MODEL_QUARANTINED"
+    with pytest.raises(assay.FailedPrecondition):
+        client.predict(model, calm)
+    assert own.metrics()["assayd_models_quarantined"] == 1
+    good = client.upload_model(zoo.mlp(), name="good")
+    assert client.predict(good, X)["y"].shape == (4, 3)
+
+
+def test_health_says_when_no_model_can_run(own, client):
+    client.upload_model(zoo.mlp(), name="mlp")
+    with grpc.insecure_channel(own.address) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        check = lambda: stub.Check(health_pb2.HealthCheckRequest()).status  # noqa: E731
+        assert check() == health_pb2.HealthCheckResponse.SERVING
+        (pid,) = children(own.process.pid)
+        os.kill(pid, signal.SIGSTOP)
+        seen = set()
+
+        def recovered():
+            seen.add(check())
+            return children(own.process.pid) not in ([], [pid]) and check() == health_pb2.HealthCheckResponse.SERVING
+
+        wait_until(recovered, 10)
+
+
+def test_the_server_holds_no_runtime(tmp_path):
+    code = (
+        "import sys, asyncio\n"
+        "from assayd.settings import Settings\n"
+        "from assayd.app import App\n"
+        "async def main():\n"
+        f"    app = App(Settings(store={str(tmp_path)!r}, listen='127.0.0.1:0', metrics='127.0.0.1:0'))\n"
+        "    await app.start()\n"
+        "    found = sorted({name.partition('.')[0] for name in sys.modules} & {'onnx', 'onnxruntime'})\n"
+        "    await app.stop()\n"
+        "    print(found)\n"
+        "asyncio.run(main())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.strip() == "[]", done.stderr

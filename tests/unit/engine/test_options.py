@@ -1,0 +1,14 @@
+"""What the owner of a device chooses."""
+
+import pytest
+
+from assayd.engine import options
+from assayd.engine.options import provider_of
+
+
+@pytest.mark.parametrize(("devices", "runtime", "taken"), [(1, True, "cuda"), (0, True, "cpu"), (1, False, "cpu")])
+def test_auto_takes_cuda_only_where_there_is_a_device_and_a_runtime_for_it(monkeypatch, devices, runtime, taken):
+    monkeypatch.setattr(options, "_cuda_devices", lambda: devices)
+    monkeypatch.setattr(options, "_gpu_runtime", lambda: runtime)
+    assert provider_of("auto") == taken
+    assert [provider_of(asked) for asked in ("cpu", "cuda")] == ["cpu", "cuda"]

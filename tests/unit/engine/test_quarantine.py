@@ -1,0 +1,69 @@
+"""Models that end their processes."""
+
+import pytest
+
+from assayd.engine.quarantine import STRIKES, Quarantine, cause_of, killed_by_others
+from assayd.errors import ModelQuarantined, WorkerLost
+
+
+class Clock:
+    def __init__(self):
+        self.now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+def test_a_model_is_left_alone_after_some_strikes_and_for_a_while():
+    clock = Clock()
+    quarantine = Quarantine(clock)
+    for _ in range(STRIKES):
+        quarantine.check("m")
+        quarantine.strike("m")
+        clock.now += 10
+    with pytest.raises(ModelQuarantined) as got:
+        quarantine.check("m")
+    assert got.value.metadata == {"digest": "m"}
+    quarantine.check("n")
+    assert quarantine.held == ["m"]
+    clock.now += 600
+    quarantine.check("m")
+    assert quarantine.held == []
+
+
+def test_strikes_that_lie_far_apart_are_forgiven():
+    clock = Clock()
+    quarantine = Quarantine(clock)
+    for _ in range(10):
+        quarantine.strike("m")
+        clock.now += 301
+        quarantine.check("m")
+
+
+def test_pauses_grow_and_shrink_again():
+    clock = Clock()
+    quarantine = Quarantine(clock)
+    pauses = [quarantine.pause("m") for _ in range(6)]
+    assert pauses[0] == 0
+    assert pauses == sorted(pauses)
+    assert max(pauses) <= 1
+    assert quarantine.pause("n") == 0
+    clock.now += 600
+    assert quarantine.pause("m") == 0
+
+
+@pytest.mark.parametrize(
+    ("cause", "others", "word"),
+    [
+        ("killed by signal 9", True, "killed"),
+        ("killed by signal 11", False, "crashed"),
+        ("exit 1", False, "gone"),
+        ("stuck in a batch", False, "stuck"),
+        ("memory", False, "memory"),
+        ("", False, "gone"),
+    ],
+)
+def test_who_ended_a_process(cause, others, word):
+    lost = WorkerLost("", metadata={"cause": cause} if cause else {})
+    assert killed_by_others(lost) == others
+    assert cause_of(lost) == word

@@ -1,0 +1,470 @@
+"""Models in processes of their own: what crosses, what is decided again, what dies alone."""
+
+import gc
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from assayd.engine.backend import Batch, Chunk, Whole
+from assayd.engine.options import SessionOptions
+from assayd.engine.worker.backend import WorkerBackend
+from assayd.engine.worker.process import WorkerBug
+from assayd.errors import InvalidModel, ModelFailed, OutOfMemory, Terminated, WorkerLost
+from assayd.types.rows import MaskRows, Pick, PlainRows, SampleRows
+from assayd.types.subject import Segments, Subject
+from tests.models import zoo
+from tests.unit.engine.test_proof import saturated
+from tests.unit.engine.worker import models
+
+PICKS = (Pick("y", np.array([0])),)
+GIB = 2**30
+
+
+@pytest.fixture
+def backend():
+    made = WorkerBackend(SessionOptions(threads=1), None)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def pool():
+    with ThreadPoolExecutor(4) as made:
+        yield made
+
+
+def one_row(backend, x, readout=PICKS):
+    batched = backend._decisions["m"].loaded.batching.batched
+    subject = Subject({"x": np.asarray(x, np.float32)}, {})
+    return Batch("m", batched, (Chunk(subject, [PlainRows(np.array([-1], np.int32))], readout, 1),))
+
+
+def rows(count, features=6, seed=0):
+    return np.random.default_rng(seed).standard_normal((count, features)).astype(np.float32)
+
+
+def samples(x, readout=PICKS, batched=True):
+    return Batch("m", batched, (Chunk(Subject({"x": x[0]}, {}), [SampleRows({"x": x})], readout, len(x)),))
+
+
+def run(backend, batch):
+    return backend.run(backend.prepare(batch))
+
+
+def pid_of(backend, digest="m"):
+    return next(w.pid for w in backend.workers() if w.digest == digest)
+
+
+def state(pid):
+    """A process's letter in /proc; empty where there is none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return ""
+
+
+def gone(pid, seconds=5.0):
+    end = time.monotonic() + seconds
+    while state(pid) not in {"", "Z"} and time.monotonic() < end:
+        time.sleep(0.01)
+    return state(pid) in {"", "Z"}
+
+
+def busy(pid, seconds=10.0):
+    """Wait until a process computes: its first thread's channels are read by others."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        begun = sum(map(int, Path(f"/proc/{pid}/stat").read_text().split()[13:15]))
+        time.sleep(0.1)
+        if sum(map(int, Path(f"/proc/{pid}/stat").read_text().split()[13:15])) - begun >= 5:
+            return
+    raise AssertionError("it stays idle")
+
+
+# ---- what crosses ----------------------------------------------------------------------------------------------
+
+
+def test_the_front_holds_neither_onnx_nor_a_runtime():
+    script = """
+import sys, numpy as np
+from assayd.engine.options import SessionOptions
+from assayd.engine.worker.backend import WorkerBackend
+from assayd.engine.backend import Batch, Chunk, Whole
+from assayd.types.rows import PlainRows
+from assayd.types.subject import Subject
+backend = WorkerBackend(SessionOptions(threads=1), None)
+backend.load("m", open(sys.argv[1], "rb").read())
+chunk = Chunk(Subject({"x": np.ones(8, np.float32)}, {}), [PlainRows(np.array([-1], np.int32))], Whole(), 1)
+print(backend.run(backend.prepare(Batch("m", True, (chunk,))))[0]["y"].shape)
+print(sorted({name.partition(".")[0] for name in sys.modules} & {"onnx", "onnxruntime", "grpc", "google"}))
+backend.close()
+"""
+    file = Path(os.environ.get("TMPDIR", "/tmp")) / f"mlp-{os.getpid()}.onnx"
+    file.write_bytes(zoo.mlp())
+    try:
+        out = subprocess.run([sys.executable, "-c", script, file], capture_output=True, text=True, check=True).stdout
+    finally:
+        file.unlink()
+    assert out == "(1, 3)\n[]\n"
+
+
+def test_a_subject_crosses_once_and_again_to_the_next_worker(backend):
+    backend.load("m", zoo.mlp(2000))
+    subject = Subject(
+        {"x": rows(1, 2000)[0]}, {"x": rows(1, 2000, 1)}, Segments({"x": np.arange(2000, dtype=np.int32) % 7}, 7)
+    )
+    keep = np.eye(7, dtype=bool)
+    batch = Batch("m", True, (Chunk(subject, [MaskRows(keep, np.zeros(7, np.int32))], PICKS, 7),))
+    first = run(backend, batch)
+    counted = backend.counters.subject_bytes, backend.counters.row_bytes
+    assert counted[0] == 3 * 8000
+    assert counted[1] < 1000
+    np.testing.assert_array_equal(run(backend, batch), first)
+    assert backend.counters.subject_bytes == counted[0]
+    assert counted[1] < backend.counters.row_bytes <= 2 * counted[1]
+    backend.kill("m", "to try it")
+    backend.revive("m", zoo.mlp(2000))
+    np.testing.assert_array_equal(run(backend, batch), first)
+    assert backend.counters.subject_bytes == 2 * counted[0]
+    assert backend.counters.processes_started == backend.sessions_built == 2
+
+
+@pytest.mark.parametrize("how", ["released", "garbage"])
+def test_a_subject_that_is_over_is_forgotten(backend, how):
+    backend.load("m", zoo.linear())
+    batch = samples(rows(2))
+    run(backend, batch)
+    known = backend._processes["m"]._known
+    assert len(known) == 1
+    if how == "released":
+        backend.release(batch.chunks[0].subject.number)
+        backend.release(10**9)
+    else:
+        del batch
+        gc.collect()
+    assert not known
+    assert not backend._processes["m"]._gone  # told already: nothing was being prepared
+    run(backend, samples(rows(2)))
+
+
+def test_subjects_that_go_while_a_batch_is_prepared_are_told_of_afterwards(backend):
+    backend.load("m", zoo.linear())
+    batch = samples(rows(2))
+    run(backend, batch)
+    process = backend._processes["m"]
+    with process._prepare.lock:
+        backend.release(batch.chunks[0].subject.number)
+        assert len(process._gone) == 1
+    run(backend, samples(rows(2, seed=1)))
+    assert not process._gone
+    run(backend, batch)
+
+
+def test_large_rows_cross_in_shared_memory(backend):
+    backend.load("m", zoo.linear(20_000))
+    for count in (2, 7, 3):
+        x = rows(count, 20_000, count)
+        weights = np.array(zoo.linear_weights(zoo.linear(20_000))[0])
+        np.testing.assert_allclose(run(backend, samples(x))[0][:, 0], x @ weights[:, 0], atol=1, rtol=1e-3)
+    assert len(backend._processes["m"]._shared._bytes) == 2**20
+
+
+def test_words_cross_both_ways(backend):
+    backend.load("m", zoo.forest(zipmap=False))
+    x = rows(4, 5)
+    (got,) = run(backend, samples(x, Whole()))
+    assert set(got["label"]) <= {"cat", "dog", "eel"}
+    batched = backend.load("m", zoo.strings()).batching.batched
+    words = np.array([["red", "ünbekannt"]], object)
+    chunk = Chunk(Subject({"s": words[0]}, {}), [SampleRows({"s": words})], Whole(), 1)
+    assert run(backend, Batch("m", batched, (chunk,)))[0]["y"].shape == (1, 3)
+
+
+def test_a_models_bytes_leave_no_descriptor_behind(backend):
+    backend.load("m", zoo.cnn(batch=1))
+    backend.demote("m", zoo.cnn(batch=1), "because")
+    for pid in (os.getpid(), pid_of(backend)):
+        links = [str(entry.readlink()) for entry in Path(f"/proc/{pid}/fd").iterdir() if entry.is_symlink()]
+        assert not [link for link in links if "memfd:model" in link]
+
+
+# ---- what it may not do ----------------------------------------------------------------------------------------
+
+
+def test_a_worker_is_confined(monkeypatch):
+    monkeypatch.setenv("A_SECRET", "hunter2")
+    backend = WorkerBackend(SessionOptions(threads=1), None, 4 * GIB)
+    try:
+        backend.load("m", zoo.mlp())
+        proc = Path(f"/proc/{pid_of(backend)}")
+        limits = {line[:26].strip(): line[26:].split()[:2] for line in (proc / "limits").read_text().splitlines()}
+        status = dict(line.split(":\t", 1) for line in (proc / "status").read_text().splitlines() if ":\t" in line)
+        assert limits["Max core file size"] == ["0", "0"]
+        assert limits["Max open files"] == ["256", "256"]
+        assert limits["Max address space"] == [str(4 * GIB)] * 2
+        assert (status["NoNewPrivs"], status["Umask"]) == ("1", "0077")
+        assert int((proc / "oom_score_adj").read_text()) == 500
+        assert (proc / "cwd").readlink() == Path("/")
+        assert b"hunter2" not in (proc / "environ").read_bytes()
+        assert len(list((proc / "fd").iterdir())) <= 10
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # sent to the server's whole group
+            os.kill(pid_of(backend), number)
+        time.sleep(0.05)
+        assert backend.ping("m", 2)
+    finally:
+        backend.close()
+
+
+def test_a_memory_bomb_ends_at_the_limit():
+    backend = WorkerBackend(SessionOptions(threads=1), None, 3 * GIB)
+    try:
+        backend.load("m", models.bomb())
+        assert run(backend, one_row(backend, [1, 2, 3]))[0][0, 0] == 2.0
+        with pytest.raises((OutOfMemory, ModelFailed, WorkerLost)):
+            run(backend, one_row(backend, [1, 2, 2e9]))
+    finally:
+        backend.close()
+
+
+def test_a_limit_that_leaves_no_room_to_start_is_a_lost_worker():
+    backend = WorkerBackend(SessionOptions(threads=1), None, 2**26)
+    try:
+        with pytest.raises((WorkerLost, OutOfMemory)):
+            backend.load("m", zoo.mlp())
+        assert not backend.workers()
+    finally:
+        backend.close()
+
+
+SERVER = """
+import sys, time, threading
+from assayd.engine.options import SessionOptions
+from assayd.engine.worker.backend import WorkerBackend
+from assayd.engine.worker.spawn import start
+if sys.argv[1] == "starting":
+    print(start(None).process.pid, flush=True)
+else:
+    backend = WorkerBackend(SessionOptions(threads=1), None)
+    backend.load("m", sys.stdin.buffer.read())
+    print(backend.workers()[0].pid, flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("when", ["starting", "loaded", "stuck"])
+def test_when_the_server_is_killed_no_worker_is_left(when):
+    server = subprocess.Popen([sys.executable, "-c", SERVER, when], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    with server:
+        server.stdin.write(zoo.mlp())
+        server.stdin.close()
+        pid = int(server.stdout.readline())
+        assert state(pid)
+        if when == "stuck":
+            os.kill(pid, signal.SIGSTOP)
+        server.kill()
+    assert gone(pid)
+
+
+def test_a_worker_outlives_the_thread_that_asked_for_it(backend):
+    thread = threading.Thread(target=backend.load, args=("m", zoo.mlp()))
+    thread.start()
+    thread.join()
+    time.sleep(0.05)
+    assert backend.ping("m", 2)
+
+
+# ---- life and death --------------------------------------------------------------------------------------------
+
+
+def lost(future, cause):
+    with pytest.raises(WorkerLost) as got:
+        future.result(1)
+    assert got.value.metadata == {"cause": cause}
+    assert cause in got.value.message
+    assert got.value.retry_after_s
+
+
+def test_a_kill_while_loading_is_seen_at_once_and_leaves_nothing(backend, pool):
+    load = pool.submit(backend.load, "m", models.loop(2**62))
+    while not backend.workers():
+        time.sleep(0.01)
+    pid = pid_of(backend)
+    busy(pid)
+    assert backend.ping("m", 5)
+    os.kill(pid, signal.SIGSTOP)  # a parser that holds everything up
+    assert backend.ping("m", 0.05)
+    backend.kill("m", "too slow")
+    lost(load, "too slow")
+    assert gone(pid)
+    assert not backend.workers()
+    with pytest.raises(KeyError):
+        backend.prepare(samples(rows(1)))
+
+
+def test_a_kill_while_running_ends_one_giant_product(backend, pool):
+    backend.load("m", models.matmul())
+    pid = pid_of(backend)
+    ready = backend.prepare(one_row(backend, [1, 2, models.GIANT]))
+    running = pool.submit(backend.run, ready)
+    busy(pid)
+    time.sleep(1)  # it is past making the matrix
+    backend.terminate("m")
+    time.sleep(0.1)
+    assert not running.done()
+    backend.kill("m", "deadline")
+    lost(running, "deadline")
+    assert gone(pid)
+    assert [w.alive for w in backend.workers()] == [False]
+    for call in (lambda: backend.prepare(one_row(backend, [1, 2, 3])), lambda: backend.demote("m", b"", "x")):
+        with pytest.raises(WorkerLost, match="deadline"):
+            call()
+    assert not backend.ping("m", 1)
+
+
+@pytest.mark.parametrize("what", ["prepare", "run"])
+def test_a_signal_from_outside_is_seen_by_calls_that_wait(backend, pool, what):
+    backend.load("m", zoo.linear())
+    pid = pid_of(backend)
+    ready = backend.prepare(samples(rows(2)))
+    os.kill(pid, signal.SIGSTOP)
+    waiting = pool.submit(backend.run, ready) if what == "run" else pool.submit(backend.prepare, samples(rows(3)))
+    time.sleep(0.05)
+    assert not backend.ping("m", 0.05)
+    os.kill(pid, signal.SIGKILL)
+    lost(waiting, "killed by signal 9")
+    with pytest.raises(WorkerLost):
+        backend.run(ready)
+
+
+def test_a_death_is_seen_though_nobody_asks(backend):
+    backend.load("m", zoo.linear())
+    os.kill(pid_of(backend), signal.SIGKILL)
+    end = time.monotonic() + 1
+    while backend.workers()[0].alive and time.monotonic() < end:
+        time.sleep(0.01)
+    assert [(w.alive, w.rss_bytes) for w in backend.workers()] == [(False, 0)]
+
+
+def test_an_endless_loop_is_told_to_stop_and_the_worker_lives_on(backend, pool):
+    backend.load("m", models.loop())
+    assert run(backend, one_row(backend, [1, 2, 3]))[0][0, 0] == 4.0
+    running = pool.submit(backend.run, backend.prepare(one_row(backend, [1, 2, models.HUGE])))
+    busy(pid_of(backend))
+    assert backend.ping("m", 2)
+    begun = time.monotonic()
+    backend.terminate("m")
+    with pytest.raises(Terminated):
+        running.result(2)
+    assert time.monotonic() - begun < 1
+    assert run(backend, one_row(backend, [1, 2, 3]))[0][0, 0] == 4.0
+    backend.terminate("m")  # nothing runs: the next one isn't hit
+    time.sleep(0.05)
+    assert run(backend, one_row(backend, [1, 2, 3]))[0][0, 0] == 4.0
+
+
+def test_models_die_alone(backend):
+    backend.load("m", zoo.linear())
+    backend.load("n", zoo.linear())
+    backend.kill("n", "to try it")
+    assert len(run(backend, samples(rows(3)))[0]) == 3
+    assert {w.digest: w.alive for w in backend.workers()} == {"m": True, "n": False}
+    assert backend.workers()[0].rss_bytes > 2**24
+
+
+def test_unloading_ends_the_worker_after_its_last_batch(backend):
+    backend.load("m", zoo.linear())
+    pid = pid_of(backend)
+    ready = backend.prepare(samples(rows(3)))
+    backend.unload("m")
+    assert [w.pid for w in backend.workers()] == [pid]
+    assert len(backend.run(ready)[0]) == 3
+    assert gone(pid)
+    assert not backend.workers()
+
+
+def test_closing_ends_all(backend):
+    backend.load("m", zoo.linear())
+    backend.load("n", zoo.linear())
+    pids = [w.pid for w in backend.workers()]
+    backend.close()
+    assert not any(state(pid) for pid in pids)
+
+
+def test_a_load_that_fails_leaves_no_process(backend):
+    with pytest.raises(InvalidModel) as got:
+        backend.load("m", b"no model")
+    assert got.value.field == "chunk"
+    assert not backend.workers()
+    assert backend.counters.processes_started == 1
+
+
+# ---- decided again ---------------------------------------------------------------------------------------------
+
+
+def test_a_revived_model_is_demoted_as_before_and_still_runs_what_was_planned(backend):
+    data = zoo.linear()
+    backend.load("m", data)
+    demoted = backend.demote("m", data, "because")
+    x = rows(3)
+    planned = run(backend, samples(x))
+    backend.kill("m", "to try it")
+    assert backend.revive("m", data).batching == demoted.batching
+    np.testing.assert_array_equal(run(backend, samples(x)), planned)
+    np.testing.assert_array_equal(run(backend, samples(x[:1], batched=False))[0], planned[0][:1])
+
+
+def test_a_revived_model_is_proven_by_the_same_instance(backend):
+    data = saturated(batch=1)
+    assert backend.load("m", data).open_question
+    weights = np.random.default_rng(0).standard_normal((6, 3)) / np.sqrt(6)
+    x = (np.linalg.pinv(weights.T) @ [-4e6, 0, 4e6]).astype(np.float32)
+    settled = backend.prove("m", Subject({"x": x}, {"x": np.zeros((1, 6), np.float32)}))
+    assert settled.batching.batched
+    backend.kill("m", "to try it")
+    assert backend.revive("m", data).batching == settled.batching
+    assert len(run(backend, samples(rows(3)))[0]) == 3
+
+
+def test_a_revived_model_keeps_what_its_steady_runs_need(backend):
+    """Steady row by row though proven: by an instance, which says nothing of the model alone."""
+    data = saturated(batch=1)
+    backend.load("m", data)
+    weights = np.random.default_rng(0).standard_normal((6, 3)) / np.sqrt(6)
+    x = (np.linalg.pinv(weights.T) @ [-4e6, 0, 4e6]).astype(np.float32)
+    backend.prove("m", Subject({"x": x}, {"x": np.zeros((1, 6), np.float32)}))
+    assert not backend.steady("m", data).batching.batched
+    backend.kill("m", "to try it")
+    assert backend.revive("m", data).batching.batched
+    for batched in (True, False):
+        assert len(run(backend, samples(rows(1), batched=batched))[0]) == 1
+
+
+def test_a_revival_that_fails_leaves_a_lost_model(backend):
+    backend.load("m", zoo.linear())
+    backend.kill("m", "to try it")
+    with pytest.raises(InvalidModel):
+        backend.revive("m", b"no model")
+    with pytest.raises(WorkerLost):
+        backend.prepare(samples(rows(2)))
+    backend.revive("m", zoo.linear())
+    assert len(run(backend, samples(rows(3)))[0]) == 3
+    with pytest.raises(KeyError):
+        backend.revive("unknown", zoo.linear())
+
+
+def test_a_bug_in_the_worker_is_told_to_the_log_alone(backend, caplog):
+    backend.load("m", zoo.linear())
+    promised = Chunk(Subject({"x": rows(1)[0]}, {}), [SampleRows({"x": rows(2)})], PICKS, 3)
+    with pytest.raises(WorkerBug) as got:
+        backend.prepare(Batch("m", True, (promised,)))
+    assert "promised" not in str(got.value)
+    assert "a plan promised 3 rows" in caplog.records[-1].traceback
+    assert len(run(backend, samples(rows(3)))[0]) == 3

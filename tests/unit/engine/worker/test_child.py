@@ -1,0 +1,135 @@
+"""What a worker does with what it is told, in this process."""
+
+import os
+import signal
+
+import numpy as np
+import pytest
+
+from assayd import errors
+from assayd.engine.options import SessionOptions
+from assayd.engine.worker import messages as m
+from assayd.engine.worker.arrays import Malformed
+from assayd.engine.worker.child import Worker, _too_large
+from assayd.engine.worker.failures import raised, told
+from assayd.engine.worker.frames import FROM_WORKER, Limits, Received, framed
+from assayd.engine.worker.limits import OUT_OF_MEMORY
+from assayd.engine.worker.memory import Shared, contents, file_of, mapped
+from assayd.engine.worker.process import _ending
+from assayd.types.rows import Pick, PlainRows
+from tests.models import zoo
+
+PREFIX = 12
+
+
+def received(kind, message, fd=None):
+    frame = framed(kind, message)
+    whole = b"".join(frame.pieces)[PREFIX:]
+    header, payload = whole[: frame.header_bytes], whole[frame.header_bytes :]
+    return Received(header, np.frombuffer(payload, np.uint8), len(whole), fd)
+
+
+@pytest.fixture
+def worker():
+    made = Worker()
+    decided = made.control(received(m.Control, m.Load(SessionOptions(threads=1), None), file_of(zoo.linear())))
+    assert (decided.loaded.batching.batched, decided.sessions_built) == (True, 1)
+    return made
+
+
+def prepare(worker, numbers, new=()):
+    subjects = tuple(m.SubjectParts(n, {"x": np.full(6, n, np.float32)}, {}, None, {}) for n in new)
+    parts = tuple(m.Part(n, (Pick("y", np.array([0])),), 1) for n in numbers)
+    blocks = ((PlainRows(np.array([-1], np.int32)),),) * len(parts)
+    return worker.prepare(received(m.Making, m.Prepare(subjects, True, False, parts, blocks))).ticket
+
+
+def scores(worker, ticket):
+    return [float(r[0, 0]) for r in worker.run(received(m.Run, m.Run(ticket))).results]
+
+
+def test_subjects_are_kept_until_they_are_released(worker):
+    a, b = prepare(worker, (4, 7), new=(4, 7)), prepare(worker, (7,))
+    assert scores(worker, a)[1:] == scores(worker, b)
+    assert worker.prepare(received(m.Making, m.Release((4, 99)))) is None
+    assert list(worker._subjects) == [7]
+    with pytest.raises(KeyError):
+        prepare(worker, (4,))
+    assert not worker._prepared
+
+
+def test_it_answers_pings_and_survives_a_word_to_stop(worker):
+    assert worker.watch(received(m.Watch, m.Ping(3))) == m.Ping(3)
+    assert worker.watch(received(m.Watch, m.Terminate())) is None
+    assert Worker().watch(received(m.Watch, m.Terminate())) is None
+    with pytest.raises(AssertionError):
+        Worker().control(received(m.Control, m.Steady()))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.InvalidModel("no model", field="chunk"),
+        errors.TooLarge("too large", metadata={"bytes": "9"}),
+        errors.Terminated("stopped"),
+    ],
+)
+def test_errors_of_the_domain_cross(error):
+    got = raised(told(error))
+    assert (type(got), got.message, got.field, got.metadata) == (
+        type(error),
+        error.message,
+        error.field,
+        error.metadata,
+    )
+
+
+def test_want_of_memory_is_an_error_of_the_domain_and_a_bug_is_none():
+    for error in (MemoryError(), OSError(12, "Cannot allocate memory")):
+        assert isinstance(raised(told(error)), errors.OutOfMemory)
+    for error in (KeyError("x"), OSError(2, "No such file"), errors.Draining("no")):
+        assert type(error).__name__ in told(error).traceback
+
+
+def test_no_error_crosses_by_which_callers_would_try_again():
+    for kind in ("Draining", "WorkerLost", "QueueFull", "KeyboardInterrupt", "AssayError"):
+        with pytest.raises(Malformed):
+            raised(m.Failed(kind, "", None, {}, 1.0))
+    long = raised(m.Failed("ModelFailed", "x" * 10**6, None, {str(n): "x" * 10**5 for n in range(100)}, None))
+    assert len(long.message) + sum(map(len, long.metadata.values())) < 50_000
+
+
+def test_an_answer_beyond_the_limit_is_refused_here_already():
+    frame = framed(m.RunAnswer, m.Results((np.zeros((10, 10)),)))
+    assert frame.within(FROM_WORKER)
+    assert not frame.within(Limits(2**20, 799))
+    assert not frame.within(Limits(5, 2**20))
+    assert "2000000000 bytes" in _too_large(2 * 10**9).message
+
+
+@pytest.mark.parametrize(("status", "said"), [(-9, "killed by signal 9"), (1, "exit 1"), (OUT_OF_MEMORY, "memory")])
+def test_how_a_process_ended_in_words(status, said):
+    assert _ending(status) == said
+    assert signal.SIGKILL == 9
+
+
+@pytest.mark.parametrize("data", [b"", b"x", os.urandom(3_000_000)], ids=len)
+def test_bytes_pass_through_memory(data):
+    fd = file_of(data)
+    assert contents(fd) == data
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(fd)
+
+
+def test_shared_memory_grows_by_powers_of_two_and_cannot_be_cut_from_the_other_side():
+    shared = Shared()
+    fd = shared.put([(0, np.arange(100, dtype=np.uint8))], 112)
+    for change in (0, 2**20):
+        with pytest.raises(PermissionError):
+            os.ftruncate(fd, change)
+    seen = mapped(fd)
+    assert len(seen) == 128
+    assert not seen.flags.writeable
+    assert shared.put([(16, np.full(5, 7, np.uint8))], 128) is None
+    assert seen[:24].tolist() == [*range(16), 7, 7, 7, 7, 7, 21, 22, 23]
+    assert shared.put([], 0) is None

@@ -1,0 +1,224 @@
+"""Batches that are lost with their process, or stopped."""
+
+import asyncio
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from assayd.errors import DeadlinePassed, ModelFailed, ModelQuarantined, Terminated, WorkerLost
+from assayd.metrics import Metrics
+from assayd.scheduler.device import DeviceScheduler
+from assayd.scheduler.queue import Slice
+from assayd.scheduler.watchdog import overdue
+from tests.unit.explain.made import until
+from tests.unit.scheduler.test_device import FakeBackend, Models, model, score, work
+
+KILLER, ENDLESS, DEAF = -7, -8, -9
+CRASHED, KILLED = "killed by signal 11", "killed by signal 9"
+
+
+class Dying(FakeBackend):
+    """Loses its process to a row of -7; runs until it is stopped on -8, and until it is killed on -9."""
+
+    def __init__(self):
+        super().__init__()
+        self.dead, self.cause, self.runs = False, CRASHED, []
+        self.stop, self.end = threading.Event(), threading.Event()
+        self.terminated, self.killed = 0, 0
+
+    def prepare(self, batch):
+        if self.dead:
+            raise WorkerLost("dead", metadata={"cause": self.cause})
+        return super().prepare(batch)
+
+    def run(self, prepared):
+        self.gate.wait(10)
+        if self.dead:
+            raise WorkerLost("dead", metadata={"cause": self.cause})
+        values = np.concatenate([v.ravel() for v in prepared.values])
+        self.runs.append(values.tolist())
+        if KILLER in values:
+            self.dead = True
+            raise WorkerLost("it died", metadata={"cause": self.cause})
+        if ENDLESS in values:
+            self.stop.clear()
+            assert self.stop.wait(10)
+            raise Terminated("stopped")
+        if DEAF in values:
+            self.end.clear()
+            assert self.end.wait(10)
+            self.dead = True
+            raise WorkerLost("killed", metadata={"cause": "stuck in a batch"})
+        return super().run(prepared)
+
+    def terminate(self, digest):
+        self.terminated += 1
+        self.stop.set()
+
+    def kill(self, digest, why):
+        self.killed += 1
+        self.end.set()
+
+
+class Reviving(Models):
+    """Brings the process back, or refuses."""
+
+    refusal = None
+
+    async def revive(self, digest, cause):
+        await super().revive(digest, cause)
+        if self.refusal is not None:
+            raise self.refusal
+        self.backend.dead = False
+
+
+@pytest.fixture
+def backend():
+    return Dying()
+
+
+@pytest.fixture
+def models(backend):
+    return Reviving(backend)
+
+
+@pytest.fixture
+async def scheduler(backend, models):
+    device = DeviceScheduler(backend, Metrics(), models, gather_ms=20, max_queued_rows=1000, max_batch_s=0.4)
+    device.start()
+    yield device
+    for event in (backend.gate, backend.stop, backend.end):
+        event.set()
+    await device.stop()
+
+
+async def together(scheduler, backend, *works):
+    """Scores, or errors, of works that wait for the same batch."""
+    backend.gate.clear()
+    hold = asyncio.create_task(score(scheduler, work([0])))
+    await asyncio.sleep(0.05)
+    tasks = [asyncio.create_task(score(scheduler, w)) for w in works]
+    await asyncio.sleep(0.05)
+    backend.gate.set()
+    await hold
+    return await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_one_poison_row_among_many_fails_alone(scheduler, backend, models):
+    *good, bad = await together(scheduler, backend, *(work([n]) for n in range(1, 7)), work([KILLER]))
+    assert [g.tolist() for g in good] == [[n] for n in range(1, 7)]
+    assert isinstance(bad, ModelFailed)
+    assert "signal 11" in bad.message
+    assert models.strikes == ["m"]
+    assert backend.runs.count([KILLER]) == 1  # once more, alone
+    assert (await score(scheduler, work([5]))).tolist() == [5]
+
+
+async def test_rows_whose_process_others_killed_run_again_and_are_right(scheduler, backend, models):
+    backend.cause = KILLED
+    task = asyncio.create_task(score(scheduler, work(range(60))))
+    for _ in range(2):
+        await asyncio.sleep(0.02)
+        backend.dead = True
+    assert (await task).tolist() == list(range(60))
+    assert models.strikes == []
+
+
+async def test_rows_that_others_killed_twice_may_be_tried_again(scheduler, backend, models):
+    backend.cause = KILLED
+    with pytest.raises(WorkerLost) as got:
+        await score(scheduler, work([KILLER]))
+    assert got.value.retry_after_s > 0
+    assert models.strikes == []
+
+
+async def test_a_model_that_cannot_be_revived_fails_all_who_wait(scheduler, backend, models):
+    models.refusal = ModelQuarantined("enough")
+    got = await together(scheduler, backend, work([1]), work([KILLER]), work(range(30)))
+    assert all(isinstance(e, ModelQuarantined) for e in got)
+    assert scheduler.queued_rows == 0
+    models.refusal, backend.dead = None, False
+    assert (await score(scheduler, work([5]))).tolist() == [5]
+
+
+async def test_other_models_go_on_meanwhile(scheduler, backend, models):
+    release = asyncio.Event()
+
+    async def slow(digest, cause):
+        await release.wait()
+        backend.dead = False
+
+    models.revive = slow
+    lost = asyncio.create_task(score(scheduler, work([KILLER])))
+    await until(lambda: scheduler.reviving)
+    backend.dead = False  # the other model's process lives
+    assert (await score(scheduler, work([3], loaded=model(digest="n")))).tolist() == [3]
+    waiting = asyncio.create_task(score(scheduler, work([4])))
+    await asyncio.sleep(0.05)
+    assert not waiting.done()
+    release.set()
+    assert (await waiting).tolist() == [4]
+    with pytest.raises(ModelFailed):
+        await lost
+
+
+async def test_a_batch_that_nobody_waits_for_is_stopped(scheduler, backend):
+    task = asyncio.create_task(score(scheduler, work([ENDLESS])))
+    await asyncio.sleep(0.02)
+    task.cancel()
+    w = work([1])
+    begun = time.monotonic()
+    assert (await score(scheduler, w)).tolist() == [1]
+    assert time.monotonic() - begun < 0.35
+    assert (backend.terminated, backend.killed) == (1, 0)
+
+
+async def test_one_that_does_not_listen_is_killed(scheduler, backend, models):
+    task = asyncio.create_task(score(scheduler, work([DEAF])))
+    await asyncio.sleep(0.02)
+    scheduler_work = work([1])
+    task.cancel()
+    assert (await score(scheduler, scheduler_work)).tolist() == [1]
+    assert (backend.terminated, backend.killed, models.revived) == (1, 1, 1)
+
+
+async def test_the_mates_of_a_stopped_batch_run_again(scheduler, backend):
+    good, late = work([1]), work([ENDLESS], deadline=time.monotonic() + 0.2)
+    got = await together(scheduler, backend, good, late)
+    assert got[0].tolist() == [1]
+    assert isinstance(got[1], DeadlinePassed)
+
+
+async def test_rows_that_take_too_long_twice_fail(scheduler, backend):
+    with pytest.raises(ModelFailed, match="longer than this server lets one run"):
+        await score(scheduler, work([ENDLESS]))
+    assert backend.terminated == 2
+
+
+async def test_dead_without_a_batch_is_revived_on_demand(scheduler, backend, models):
+    backend.dead = True
+    scheduler.revive("m", "gone")
+    assert scheduler.reviving == {"m"}
+    assert (await score(scheduler, work([1]))).tolist() == [1]
+    assert models.revived == 1
+
+
+@pytest.mark.parametrize(
+    ("done", "deadline", "ran", "is_overdue"),
+    [
+        (False, None, 0.5, False),
+        (False, None, 60.0, True),
+        (True, None, 0.1, True),
+        (True, None, 0.01, False),
+        (False, 99.0, 1.5, True),
+        (False, 99.0, 0.5, False),
+        (False, 101.0, 1.5, False),
+    ],
+)
+async def test_when_a_batch_is_overdue(done, deadline, ran, is_overdue):
+    w = work([1], deadline=deadline)
+    if done:
+        w.abandon()
+    assert overdue([Slice(w, 0, 1)], 100.0, 100.0 - ran, 60.0) == is_overdue
