@@ -124,7 +124,9 @@ class InProcessBackend:
             if resident.steady is None:  # else reproducible requests run row by row, whatever is proven now
                 resident.one = None
         else:
-            signature, batching = resident.one_by_one, Batching(False, proof.reason, 1)
+            drawing = ", ".join(resident.random)
+            reason = f"the model draws random numbers ({drawing})" if drawing else proof.reason
+            signature, batching = resident.one_by_one, Batching(False, reason, 1)
         if not open_question:
             resident.opened = None
         resident.loaded = replace(resident.loaded, signature=signature, batching=batching, open_question=open_question)

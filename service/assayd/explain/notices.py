@@ -31,10 +31,11 @@ def _misfits(attribution: Attribution) -> list[str]:
     if fits is None:
         return []
     if rows == 0:
-        return [
+        text = (
             "the rows that weigh anything don't differ in any feature: there is nothing to fit, and values of 0 say"
             " nothing; a wider kernel, or samples or statistics that vary, would give it rows"
-        ]
+        )
+        return [text]
     found = []
     if (same := int(np.isnan(fits).sum())) > 0:
         where = "" if same == len(fits) else f" for {same} of {len(fits)} targets"
@@ -65,6 +66,8 @@ def about_subject(subject: Subject) -> list[Notice]:
     """What can be said of an instance before it is explained."""
     same = []
     for name, baselines in subject.baselines.items():
+        if subject.segments is not None and not (subject.segments.ids[name] >= 0).any():
+            continue  # no feature touches it
         x = subject.inputs[name]
         if any(np.array_equal(b, x, equal_nan=np.issubdtype(x.dtype, np.floating)) for b in baselines):
             same.append(name)

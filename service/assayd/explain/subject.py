@@ -16,7 +16,7 @@ from assayd.features.segments import segments_of
 from assayd.types.arrays import Array
 from assayd.types.method import Differential
 from assayd.types.model import LAYOUTS, InputFacts
-from assayd.types.request import Constant, Elements
+from assayd.types.request import Constant, Elements, Given
 from assayd.types.statistics import QuartileTable, table_of, with_names
 from assayd.types.subject import Segments, Subject
 
@@ -114,13 +114,15 @@ def _baselines(
     for name, x in chosen.items():
         asked = request.method.baseline.get(name)
         spec = asked or request.spec.inputs.get(name, InputFacts()).baseline or Constant(0.0)
+        ids = None if segments is None else segments.ids[name]
+        if x.dtype == object and isinstance(spec, Constant) and ids is not None and not (ids >= 0).any():
+            spec = Given(x)  # no feature touches it
         if x.dtype == object and isinstance(spec, Constant):
             raise InvalidRequest(
                 f"input {name!r} holds text, for which no number can stand: give it a baseline of its own, a STRING"
                 f" tensor of shape {list(x.shape)}, or [K, ...] for a background set",
                 field=f"{request.method_name}.baseline",
             )
-        ids = None if segments is None else segments.ids[name]
         with within(f"{request.method_name}.baseline"):
             found[name] = baseline_of(spec, x, spatial[name], channel[name], ids)
     with within(request.method_name):

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image, ImageFont
 
 from assay import Reason
-from assay.bars import _PLOT_WIDTH, _WIDER_FONTS, _fonts, _shortened, render_bars, save_bars
+from assay.bars import _PLOT_WIDTH, _WIDER_FONTS, _fonts, _notes, _shortened, render_bars, save_bars
 
 UP, DOWN = Reason(1, 0, "up", 2.0, 0.1), Reason(2, 1, "down", -1.0, 0.1)
 
@@ -120,3 +122,16 @@ def test_nothing_to_tell_is_told():
     empty = np.asarray(render_bars([], title="cancer@1"))
     assert (empty[52:75] < 100).any()
     assert empty.shape[0] > 60
+
+
+def test_unknown_errors_are_told_once_and_not_by_brackets():
+    known = [Reason(1, 0, "up", 2.0), Reason(2, 1, "down", -1.0)]
+    unknown = [replace(reason, tied=True, error_known=False) for reason in known]
+    assert [words for line in _notes(unknown) for _, words in line] == [
+        "raises the score",
+        "lowers the score",
+        "order not certain: errors not estimated",
+    ]
+    plain, told = render_bars(known), render_bars(unknown)
+    assert told.height > plain.height
+    assert told.width == plain.width  # no bracket

@@ -6,6 +6,7 @@ import grpc
 import pytest
 
 import assay
+from assay import InvalidArgument
 from assay.channel import MAX_MESSAGE_BYTES, OPTIONS, call_metadata, credentials
 from tests.unit.client.fake_server import FakeServer, serving
 
@@ -92,3 +93,13 @@ def test_a_client_shows_its_certificate(pair):
             assert client.info().version == "0.1.0"
         with assay.Client(server.address, assay.TLS(ca=cert)) as client, pytest.raises(assay.Unavailable):
             client.info(timeout=5)
+
+
+@pytest.mark.parametrize(
+    ("field", "metadata"),
+    [("token", ("ä", "r", None)), ("request_id", ("t", "ä", None)), ("request_id", (None, "a\nb", None))],
+)
+def test_what_no_header_can_hold_names_its_field(field, metadata):
+    with pytest.raises(InvalidArgument, match="printable ASCII") as refused:
+        call_metadata(*metadata)
+    assert [name for name, _ in refused.value.violations] == [field]

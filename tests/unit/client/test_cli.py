@@ -132,6 +132,20 @@ def test_named_features_warnings_and_errors_of_values_are_shown(run, server):
     assert "warning: the surrogate fits badly (instance 0)" in out
 
 
+def test_errors_that_nobody_estimated_are_told(run, server):
+    server.results = [
+        explain_pb2.InstanceResult(
+            targets=[explain_pb2.ResolvedTarget(output="p")],
+            feature_values=to_tensor(np.array([[0.1, -0.7]])),
+            errors_unknown=True,
+        )
+    ]
+    _, out, _ = run("explain lime digits --input 7.npy --surrogate lasso")
+    assert "  errors not estimated: how certain these numbers and their order are isn't known" in out.splitlines()
+    _, out, _ = run("explain lime digits --input 7.npy --surrogate lasso --json")
+    assert json.loads(out)["instances"][0]["errors_unknown"] is True
+
+
 def test_a_server_without_streams_is_asked_plainly(run, server):
     server.streams = False
     status, out, _ = run(EXPLAIN)

@@ -341,3 +341,48 @@ def test_nothing_that_is_extra_is_imported_before_it_is_used():
     code = "import sys, assay.cli.arguments; print([m for m in ('pyarrow', 'PIL', 'rich') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_evidence_that_was_damaged_is_made_again_and_said(run, server):
+    run(KEPT)
+    Path("out/records/c-2.json").unlink()
+    status, out, _ = run(KEPT)
+    assert (status, out.splitlines()[-1]) == (
+        0,
+        "out: 1 instance kept, 9 were there before, 1 was damaged and is made again",
+    )
+    assert run("verify out")[0] == 0
+    for key in ("c-3", "c-4"):
+        Path(f"out/records/{key}.json").write_bytes(b"{}")
+    assert run(KEPT)[1].splitlines()[-1].endswith("8 were there before, 2 were damaged and are made again")
+
+
+def test_a_mistyped_call_leaves_the_folder_to_the_next(run, server):
+    server.refuses = set(X[:, 0].tolist())
+    status, out, _ = run(f"{KEPT} --seed 1")
+    assert (status, out.splitlines()[-1]) == (
+        1,
+        "out: 0 instances kept, 10 failed (the same command tries them again)",
+    )
+    assert run("replay out") == (1, "", "assay: not found: out holds no records: nothing was kept in it yet\n")
+    status, out, _ = run("verify out")
+    assert status == 1
+    assert out.splitlines() == [
+        "out holds no records: nothing was kept in it yet",
+        "out: 0 records and their tensors: 1 problem; 10 instances failed and have none",
+    ]
+    assert json.loads(run("verify out --json")[1])["problems"] == ["out holds no records: nothing was kept in it yet"]
+    server.refuses = set()
+    status, out, _ = run(f"{KEPT} --seed 2")
+    assert (status, out.splitlines()[-1]) == (0, "out: 10 instances kept")
+    assert run("verify out") == (0, "out: 10 records and their tensors: all as they were kept\n", "")
+
+
+def test_one_instance_has_no_error_of_its_mean(run):
+    out = run("compare occlusion loans other --features elements --data d.npz[1:2] --top 1")[1]
+    assert "nan ±" not in out
+    assert "± nan" not in out
+    assert "  score             +24 on average, at most 24" in out.splitlines()
+    kept = f"{EXPLAIN} --data d.npz[1:2] --key-column id --evidence one"
+    assert run(kept)[1].splitlines()[-1] == "one: 1 instance kept"
+    assert run("verify one")[1] == "one: 1 record and its tensors: all as they were kept\n"

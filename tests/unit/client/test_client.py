@@ -213,3 +213,18 @@ def test_threads_share_a_client(client):
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda _: client.explain("digits@1", IMAGES, METHOD).scores.tolist(), range(32)))
     assert found == [[5.0, 5.0]] * 32
+
+
+@pytest.mark.parametrize("request_id", ["ä", "a\nb", 7])
+def test_an_id_that_cannot_be_sent_names_its_field_and_nothing_is_sent(client, server, request_id, capfd):
+    asked = len(server.seen)
+    for ask in (
+        lambda: client.explain("digits@2", {"image": IMAGES}, assay.Lime(), request_id=request_id),
+        lambda: list(client.explain_stream("digits@2", {"image": IMAGES}, assay.Lime(), request_id=request_id)),
+        lambda: client.predict("digits@2", {"image": IMAGES}, request_id=request_id),
+    ):
+        with pytest.raises(assay.InvalidArgument) as refused:
+            ask()
+        assert refused.value.violations[0][0] == "request_id"
+    assert len(server.seen) == asked
+    assert capfd.readouterr() == ("", "")

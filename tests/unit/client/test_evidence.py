@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -386,3 +387,118 @@ def test_killed_at_any_moment_what_is_listed_is_whole(pair, tmp_path, steps):
     assert evidence.verify() == []
     assert len(list(evidence.records())) == 10
     assert not list((tmp_path / "e").rglob("*.tmp"))
+
+
+# ---- a key has one decision --------------------------------------------------------------------------------------
+
+
+def explained(client, rows, keys):
+    """[(instance, its inputs)] of one call."""
+    events = client.explain_stream("loans@1", {"x": X[rows]}, METHOD, keys=keys)
+    return [(e, {"x": X[rows][e.position]}) for e in events if isinstance(e, assay.Instance)]
+
+
+@pytest.mark.parametrize(("keys", "said"), [(["a", "a"], "'a' is the key of two"), (None, "0 is the position of two")])
+def test_a_second_decision_under_a_key_is_refused_and_the_first_stays(pair, tmp_path, keys, said):
+    _, client = pair
+    first, second = explained(client, [0, 1], keys)
+    place = None if keys else 0
+    with assay.Evidence(tmp_path / "e") as evidence:
+        evidence.begin(client.get_model("loans"), METHOD)
+        line = evidence.add(*first)
+        with pytest.raises(assay.DataLoss, match=said):
+            evidence.add(*second, position=place)
+        failed = dataclasses.replace(second[0], status=assay.Internal("a bug"), record=None)
+        with pytest.raises(assay.DataLoss, match=said):
+            evidence.add(failed, second[1], position=place)
+        assert evidence.add(*first) == line  # the very same again is no other
+    with assay.Evidence(tmp_path / "e") as evidence:
+        evidence.begin(client.get_model("loans"), METHOD)
+        with pytest.raises(assay.DataLoss, match=said):
+            evidence.add(*second, position=place)
+    assert evidence.decisions() == [line]
+    assert len(lines(tmp_path / "e")) == len(list((tmp_path / "e" / "records").iterdir())) == 1
+    assert evidence.verify() == []
+
+
+# ---- what was damaged is made again ------------------------------------------------------------------------------
+
+
+def unlink_input(folder, key):
+    evidence = assay.Evidence(folder)
+    digest = evidence.record(evidence.done()[key]).load()["inputs"]["x"]
+    (folder / "tensors" / f"{digest.removeprefix('sha256:')}.npy").unlink()
+
+
+def test_going_on_makes_again_what_is_gone_or_was_changed(pair, tmp_path):
+    server, client = pair
+    keep(client, tmp_path / "e")
+    (tmp_path / "e" / "records" / "c-2.json").unlink()
+    flip(tmp_path / "e" / "records" / "c-5.json")
+    unlink_input(tmp_path / "e", "c-7")
+    server.explained.clear()
+    server.versions = {"numpy": "2.1"}  # so that they get other records
+    run, _ = keep(client, tmp_path / "e")
+    assert (run.kept, run.skipped, run.damaged) == (3, 7, 3)
+    assert server.explained == ["c-2", "c-5", "c-7"]
+    evidence = assay.Evidence(tmp_path / "e")
+    assert evidence.verify() == []
+    assert [d.file for d in evidence.decisions()] == [f"records/{key}.json" for key in KEYS]
+    run, _ = keep(client, tmp_path / "e")
+    assert (run.kept, run.skipped, run.damaged) == (0, 10, 0)
+
+
+def test_a_tensor_that_goes_while_a_folder_is_held_is_written_again(pair, tmp_path):
+    _, client = pair
+    with assay.Evidence(tmp_path / "e") as evidence:
+        list(assay.Keeping(client, evidence, "loans", parts(), METHOD))
+        unlink_input(tmp_path / "e", "c-7")
+        run = assay.Keeping(client, evidence, "loans", parts(), METHOD)
+        list(run)
+        assert (run.kept, run.damaged) == (1, 1)
+    assert evidence.verify() == []
+
+
+# ---- whose a folder is -------------------------------------------------------------------------------------------
+
+
+def test_a_folder_without_a_record_is_nobodys(pair, tmp_path):
+    server, client = pair
+    server.refuses = set(X[:, 0].tolist())
+    run, _ = keep(client, tmp_path / "e", seed=1)
+    assert (run.kept, run.failed) == (0, 10)
+    assert list((tmp_path / "e" / "requests").iterdir()) == []
+    assert len(assay.Evidence(tmp_path / "e").decisions()) == 10
+    server.refuses = {X[2, 0]}
+    run, _ = keep(client, tmp_path / "e", seed=2)
+    assert (run.kept, run.failed) == (9, 1)
+    evidence = assay.Evidence(tmp_path / "e")
+    assert [d.status for d in evidence.decisions()].count("failed") == 1  # those of seed 1 are nobody's
+    assert evidence.verify() == []
+    with pytest.raises(assay.FailedPrecondition, match="holds evidence of another request: seed '2' became '3'"):
+        keep(client, tmp_path / "e", seed=3)
+    # Beside others, what failed is told even where nothing was kept.
+    server.refuses = set(X[:, 0].tolist())
+    keep(client, tmp_path / "e", seed=3, beside_others=True)
+    assert len(assay.Evidence(tmp_path / "e").decisions()) == 20
+
+
+def test_a_request_that_the_server_refuses_leaves_nothing(pair, tmp_path):
+    server, client = pair
+    server.stops_after = 0
+    with pytest.raises(assay.Unavailable):
+        keep(client, tmp_path / "e", seed=1)
+    server.stops_after = None
+    run, _ = keep(client, tmp_path / "e", seed=2)
+    assert run.kept == 10
+
+
+def test_whose_it_is_shows_though_what_was_asked_is_gone(pair, tmp_path):
+    _, client = pair
+    keep(client, tmp_path / "e")
+    (request,) = (tmp_path / "e" / "requests").iterdir()
+    request.unlink()
+    with pytest.raises(assay.FailedPrecondition, match="what was asked isn't there any more"):
+        keep(client, tmp_path / "e", seed=1)
+    keep(client, tmp_path / "e")
+    assert request.is_file()

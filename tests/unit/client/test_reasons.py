@@ -87,6 +87,16 @@ def test_an_unknown_error_separates_nothing(error):
     assert ties(ranked([5.0, 1.0, 0.5], [0.01, error, 0.01])) == [True, True, False]
 
 
+def test_errors_that_nobody_estimated_separate_nothing():
+    found = ranked([5.0, 1.0, 0.5, 0.0], k=2, errors_known=False)
+    assert ties(found) == [True, True]
+    assert [(reason.error, reason.error_known) for reason in found] == [(None, False)] * 2
+    assert str(found[0]) == "f0  +5  (error not estimated)"
+    assert [reason.error_known for reason in ranked([5.0, 1.0])] == [True, True]
+    # An estimate that is there counts, whatever was said of others.
+    assert ties(ranked([5.0, 1.0], [0.1, 0.1], errors_known=False)) == [False, False]
+
+
 # ---- words -----------------------------------------------------------------------------------------
 
 
@@ -161,6 +171,19 @@ def test_elements_without_names_are_named_by_where_they_stand():
     assert Instance(0, feature_values=np.ones(3), attributions={"x": np.ones(4)}).feature_name(1) == "feature 1"
     both = Instance(0, feature_values=np.ones(4), attributions={"x": np.ones(2), "y": np.ones(2)})
     assert both.feature_name(1) == "feature 1"
+
+
+def test_values_with_unknown_errors_are_never_exact():
+    lasso = Instance(0, feature_values=np.array([2.0, 1.0]), features=NAMES[:2], errors_unknown=True)
+    assert [(r.tied, r.error_known) for r in lasso.top_reasons()] == [(True, False), (False, False)]
+    block = {"y": {"x": np.array([[1.0, 5.0, 2.0]])}}
+    jacobian = Instance(0, scores=np.zeros(1), jacobian=block, jacobian_errors={"y": {"x": None}}, errors_unknown=True)
+    assert [(r.name, r.tied) for r in jacobian.top_reasons(2)] == [("x[1]", True), ("x[2]", True)]
+    exact = dataclasses.replace(lasso, errors_unknown=False)
+    assert not any(r.tied for r in exact.top_reasons())
+    model = Model("m", "1", "d")
+    assert Explanation((exact, lasso), "r", model).errors_unknown is True
+    assert Explanation((exact,), "r", model).errors_unknown is False
 
 
 def test_a_jacobian_has_the_derivatives_of_one_element_of_its_outputs():

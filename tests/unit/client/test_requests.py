@@ -222,6 +222,14 @@ def test_baselines_as_arrays_and_digests():
         ("keys", lambda: request(assay.Lime(), keys=[1])),
         ("inputs[x]", lambda: explain_request("m", {"x": np.zeros(1, complex)}, assay.Lime())),
         ("inputs", lambda: predict_request("m", np.zeros(1))),
+        ("return_rows", lambda: request(assay.Lime(), return_rows="x")),
+        ("element_maps", lambda: request(assay.Lime(), element_maps="no")),
+        ("reproducible", lambda: request(assay.Lime(), reproducible="x")),
+        ("validate_only", lambda: request(assay.Lime(), validate_only=[])),
+        ("request_id", lambda: request(assay.Lime(), request_id=7)),
+        ("request_id", lambda: predict_request("m", X, request_id=7)),
+        ("model", lambda: explain_request(7, X, assay.Lime())),
+        ("model", lambda: predict_request(7, X)),
     ],
 )
 def test_what_cannot_be_said_names_its_field(field, make):
@@ -229,6 +237,13 @@ def test_what_cannot_be_said_names_its_field(field, make):
         make()
     assert caught.value.violations[0][0] == field
     assert isinstance(caught.value, ValueError)
+
+
+def test_text_for_a_baseline_of_text_is_told_to_be_an_array():
+    with pytest.raises(assay.InvalidArgument, match=r"is no digest.*np\.array\(\['Paris'\]\)"):
+        request(assay.Occlusion(features=assay.Elements(), baseline={"city": "Paris"}))
+    method = assay.Occlusion(features=assay.Elements(), baseline={"city": np.array(["Paris"])})
+    assert request(method).occlusion.baseline[0].tensor.strings.values == ["Paris"]
 
 
 def test_a_lone_name_is_no_list_of_letters():

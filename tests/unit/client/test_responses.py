@@ -259,3 +259,12 @@ def test_a_model_keeps_what_was_said_of_it():
     assert model.inputs[0].shape == (1, 8, 8)
     assert model.batching.mode == "batched"
     assert model.created.isoformat() == "2023-11-14T22:13:20+00:00"
+
+
+def test_unknown_errors_are_read():
+    known, unknown = occluded(0), occluded(1)
+    unknown.errors_unknown = True
+    ex = read_explanation(response(known, unknown), IMAGE)
+    assert [i.errors_unknown for i in ex.instances] == [False, True]
+    assert ex.errors_unknown
+    assert [r.error_known for r in ex.top_reasons(instance=1)] == [False, False]

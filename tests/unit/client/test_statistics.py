@@ -50,6 +50,21 @@ def test_columns_by_input(kind, rows):
     assert list(column.levels.strings.values) == ["Oslo", "Rome"]
 
 
+@pytest.mark.parametrize("kind", [QuartileTable, GaussianTable])
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (np.array([[1, 2], [3, np.inf], [np.nan, 5]]), "column 1 is infinite in row 1"),
+        ({"age": AGE, "debt": -DEBT / np.array([1, 1, 0, 0], np.float32)}, "'debt' is infinite in row 2"),
+    ],
+)
+def test_infinite_values_are_refused_by_their_column(kind, rows, said):
+    with pytest.raises(InvalidArgument, match=said):
+        kind.fit(rows)
+    with pytest.raises(InvalidArgument, match=said):
+        kind.fit(rows, categorical=["debt" if isinstance(rows, dict) else 1])
+
+
 def test_integers_are_categorical_as_told():
     table = QuartileTable.fit({"age": AGE, "two": np.array([[1, 5], [2, 5], [2, 6], [1, 5]])}, categorical=["two"])
     assert [c.input for c in table.columns] == ["age"]

@@ -1,9 +1,51 @@
 """What the reader of an instance's numbers is told."""
 
 import numpy as np
+import pytest
 
-from assayd.explain.notices import about_subject
+from assayd.explain.notices import about_subject, doubts
+from assayd.types.result import Attribution
 from assayd.types.subject import Subject
+
+NAN = np.nan
+
+
+def said(attribution):
+    notices = doubts(attribution, differential=False, clipped=False)
+    assert {n.code for n in notices} <= {"LOW_FIT"}
+    return [n.message for n in notices]
+
+
+def fitted(r_squared, rows=None, features=3):
+    r_squared = np.array(r_squared)
+    return Attribution(np.zeros((len(r_squared), features)), r_squared=r_squared, effective_rows=rows)
+
+
+@pytest.mark.parametrize(
+    ("attribution", "starts"),
+    [
+        (Attribution(), []),
+        (fitted([0.9, 0.2]), []),
+        (fitted([0.9, 0.19]), ["the surrogate explains 19%"]),
+        (fitted([-0.5]), ["the surrogate explains -50%"]),
+        (fitted([NAN, 0.9]), ["every row that weighs anything scores the same for 1 of 2 targets"]),
+        (fitted([NAN, NAN]), ["every row that weighs anything scores the same: there is nothing to fit"]),
+        (
+            fitted([0.1, NAN]),
+            ["every row that weighs anything scores the same for 1 of 2 targets", "the surrogate explains 10%"],
+        ),
+        (fitted([0.9], rows=20.0), []),
+        (fitted([0.9], rows=19.4), ["the fit rests on about 19 rows"]),
+        (fitted([0.9], rows=20.0, features=4), ["the fit rests on about 20 rows"]),
+        (fitted([0.1], rows=1.2), ["the fit rests on about 1 rows", "the surrogate explains 10%"]),
+        (fitted([NAN, NAN], rows=0.0), ["the rows that weigh anything don't differ in any feature"]),
+    ],
+)
+def test_a_surrogate_that_says_little_is_told_with_its_reason(attribution, starts):
+    found = said(attribution)
+    assert len(found) == len(starts)
+    for message, start in zip(found, starts, strict=True):
+        assert message.startswith(start)
 
 
 def test_a_baseline_that_equals_the_input_is_noticed():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from assayd.errors import InvalidRequest, InvalidTensor
+from assayd.explain.notices import about_subject
 from assayd.explain.subject import axes_of, build_subject, check_names, named
 from assayd.methods import METHODS
 from assayd.types.model import InputFacts, ModelSpec
@@ -226,3 +227,11 @@ def test_columns_of_a_table_have_the_names_of_their_inputs():
     method = ("lime", METHODS["lime"](sampling=GaussianTable(columns)))
     table = named(a_request(ROW, method=method), ("age", "both")).method.sampling
     assert [c.name for c in table.columns] == ["", "age"]
+
+
+def test_text_that_no_feature_touches_needs_no_baseline():
+    groups = Groups((Group("years", (Member("age", 0),)),))
+    asked = a_request(ROW, method=("occlusion", METHODS["occlusion"](features=groups)))
+    subject = build_subject(asked, tuple(ROW), 0)
+    assert subject.baselines["city"].tolist() == [["Rome"]]
+    assert about_subject(subject) == []

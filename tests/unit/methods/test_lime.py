@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 import tracemalloc
 from collections.abc import Mapping
@@ -81,9 +82,9 @@ def test_defaults_are_1000_masks_and_5000_rows_of_a_table() -> None:
 def test_samples_are_given_in_place_of_drawn_ones() -> None:
     plan = plan_of(Lime(features=Elements(), samples=given([[0, 1], [1, 1], [0, 1]])), row(np.ones(2)))
     np.testing.assert_array_equal(masks_of(plan).keep, [[0, 1], [1, 1]])
-    rows = np.arange(27.0).reshape(3, 9)
+    rows = np.arange(90.0).reshape(10, 9)
     plan = plan_of(Lime(sampling=QUARTILE, samples=given(rows, "x")), row(DATA[0]))
-    np.testing.assert_array_equal(plan.rows(1, 3)[0].values["x"], rows[1:])
+    np.testing.assert_array_equal(plan.rows(1, 10)[0].values["x"], rows[1:])
 
 
 @pytest.mark.parametrize("table", [False, True])
@@ -142,7 +143,7 @@ def test_a_round_that_finds_nothing_new_asks_for_nothing() -> None:
         (Lime(1000, Elements(), until_error=0.1), 3, 150),
         (Lime(1000, sampling=QUARTILE), 1, 50),
         (Lime(30, Elements()), 2, None),
-        (Lime(features=Elements(), samples=given(np.eye(9))), 2, None),
+        (Lime(features=Elements(), samples=given(np.eye(10, 9))), 2, None),
     ],
 )
 def test_a_plan_says_how_few_rows_make_an_answer(method: Lime, baselines: int, least: int | None) -> None:
@@ -223,9 +224,12 @@ def test_features_may_span_inputs_and_leave_elements_alone() -> None:
         (Lime(features=Elements(), samples=given(np.full((3, 9), 0.5))), "samples", "hold 0 and 1 alone"),
         (Lime(features=Elements(), samples=given(np.full((3, 9), np.nan))), "samples", "hold 0 and 1 alone"),
         (Lime(features=Elements(), samples=given(np.full((3, 9), -1))), "samples", "hold 0 and 1 alone"),
-        (Lime(sampling=GAUSSIAN, kernel_width=1e-200, samples=given(np.ones((3, 9)))), "kernel_width", "all samples"),
+        (Lime(sampling=GAUSSIAN, kernel_width=1e-200, samples=given(np.ones((10, 9)))), "kernel_width", "all samples"),
         (Lime(sampling=QUARTILE, samples=given(np.ones((3, 9)), "y")), "samples", "samples for input 'y'"),
-        (Lime(sampling=GAUSSIAN, samples=given(np.full((3, 9), np.inf))), "sampling.gaussian", "finite"),
+        (Lime(sampling=GAUSSIAN, samples=given(np.full((10, 9), np.inf))), "sampling.gaussian", "finite"),
+        (Lime(features=Elements(), samples=given(np.eye(9))), "samples", "9 features need 10 samples at least, not 9"),
+        (Lime(1000, Elements(), samples=given(np.eye(2, 9))), "samples", "9 features need 10 samples at least, not 2"),
+        (Lime(sampling=QUARTILE, samples=given(np.eye(9))), "samples", "9 features need 10 samples at least, not 9"),
     ],
 )
 def test_refused_before_the_first_plan(method: Lime, field: str, says: str) -> None:
@@ -260,11 +264,90 @@ def test_masks_of_any_dtype(dtype: type) -> None:
 
 
 def test_a_few_given_masks_are_enough() -> None:
-    got = answer(Lime(features=Elements(), samples=given([[0, 0], [1, 1]])), row(np.ones(2)), lambda r: r[:, :1])
+    """A mask more than features, of which some may be equal."""
+    same = [[0, 0], [1, 1], [1, 1]]
+    got = answer(Lime(features=Elements(), samples=given(same)), row(np.ones(2)), lambda r: r[:, :1])
     assert got.values is not None
     np.testing.assert_allclose(got.values[0, 0], got.values[0, 1])
-    one = answer(Lime(features=Elements(), samples=given([[0, 1]]), alpha=0.0), row(np.ones(2)), lambda r: r[:, :1])
-    np.testing.assert_array_equal(one.values, [[0.0, 0.0]])
+
+
+def pair(rows: Array) -> Array:
+    return np.stack([np.tanh(rows.sum(axis=1)), rows[:, 0] * rows[:, 1]], axis=1)
+
+
+@pytest.mark.parametrize("count", [1, 2, 6, 9])
+@pytest.mark.parametrize("surrogate", ["ridge", "lasso", "tree"])
+def test_the_masks_of_an_enumeration_given_again_are_that_enumeration(count: int, surrogate: str) -> None:
+    method, subject = Lime(features=Elements(), surrogate=surrogate, alpha=0.01), row(np.linspace(-1, 2, count + 1))
+    subject = row(subject.inputs["x"][:count], stream=3)
+    model = np.tanh if count == 1 else pair
+    first = answer(method, subject, model)
+    assert first.drawn is not None
+    drawn = first.drawn().samples[""]
+    again = answer(dataclasses.replace(method, samples=given(drawn)), subject, model)
+    for name in ("values", "errors", "intercept", "r_squared"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(first, name), err_msg=name)
+    assert again.settled == first.settled
+    turned = answer(dataclasses.replace(method, samples=given(drawn[::-1])), subject, model)
+    np.testing.assert_allclose(turned.values, first.values, rtol=1e-12, atol=1e-14)
+    np.testing.assert_array_equal(turned.errors, np.zeros_like(first.values))
+
+
+def test_an_enumeration_given_again_stands_for_the_number_given_with_it() -> None:
+    subject = row(np.linspace(-1, 2, 10))
+    first = answer(Lime(3000, Elements()), subject, pair)
+    assert first.drawn is not None
+    drawn = given(first.drawn().samples[""])
+    again = answer(Lime(3000, Elements(), samples=drawn), subject, pair)
+    np.testing.assert_array_equal(again.values, first.values)
+    alone = answer(Lime(features=Elements(), samples=drawn), subject, pair)
+    assert alone.settled["num_samples"] == 1024  # more than the default of 1000
+    np.testing.assert_array_equal(alone.values, answer(Lime(1024, Elements()), subject, pair).values)
+
+
+def test_masks_that_are_not_all_or_not_once_are_drawn_ones() -> None:
+    every = np.array([[a, b, c] for a in (1, 0) for b in (1, 0) for c in (1, 0)])
+    for masks in (every[:7], np.concatenate([every[:7], every[:1]]), np.concatenate([every, every])):
+        got = answer(Lime(features=Elements(), samples=given(masks)), row(np.ones(3)), pair)
+        assert got.errors is not None
+        assert got.errors.min() > 0
+        assert got.settled["num_samples"] == len(masks)
+
+
+@pytest.mark.parametrize(
+    ("method", "settled"),
+    [
+        (Lime(features=Elements()), {"num_samples": 1000, "kernel_width": 0.25}),
+        (Lime(500, Elements()), {"kernel_width": 0.25}),
+        (Lime(features=Elements(), kernel_width=1.0), {"num_samples": 1000}),
+        (Lime(500, Elements(), kernel_width=1.0), {}),
+        (Lime(features=Elements(), until_error=100.0), {"num_samples": 1000, "kernel_width": 0.25}),
+        (Lime(sampling=QUARTILE), {"num_samples": 5000, "kernel_width": 2.25}),
+        (Lime(sampling=GAUSSIAN, samples=given(DATA)), {"num_samples": 50, "kernel_width": 2.25}),
+        (Lime(features=Elements(), samples=given(np.eye(12, 9))), {"num_samples": 12, "kernel_width": 0.25}),
+    ],
+)
+def test_what_the_caller_leaves_open_is_told(method: Lime, settled: dict[str, float]) -> None:
+    got = answer(method, row(DATA[0]), pair)
+    assert got.settled == settled
+    told = dataclasses.replace(method, **settled)
+    np.testing.assert_array_equal(answer(told, row(DATA[0]), pair).values, got.values)
+
+
+def test_a_budget_that_ends_leaves_what_was_settled() -> None:
+    got = cut(Lime(features=Elements()), row(DATA[0]), pair)
+    assert got.settled == {"num_samples": 1000, "kernel_width": 0.25}
+    assert cut(Lime(features=Elements(), samples=given(np.eye(90, 9))), row(DATA[0]), pair).settled["num_samples"] == 90
+
+
+@pytest.mark.parametrize("surrogate", ["lasso", "tree"])
+def test_errors_that_nobody_estimated_are_unknown_and_not_0(surrogate: str) -> None:
+    got = answer(Lime(200, Elements(), surrogate=surrogate), row(DATA[0]), pair)
+    assert (got.errors is None, got.errors_unknown) == (True, True)
+    for known in (Lime(200, Elements(), surrogate=surrogate, bootstrap=2), Lime(600, Elements(), surrogate=surrogate)):
+        got = answer(known, row(DATA[0]), pair)
+        assert (got.errors is None, got.errors_unknown) == (False, False)
+    assert not answer(Lime(200, Elements()), row(DATA[0]), pair).errors_unknown
 
 
 def test_more_features_than_fit_into_a_block_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,8 +37,9 @@ def backend():
 
 @pytest.fixture
 def pool():
-    with ThreadPoolExecutor(4) as made:
-        yield made
+    made = ThreadPoolExecutor(4)
+    yield made
+    made.shutdown(wait=False)  # closing the backend ends what still waits
 
 
 def one_row(backend, x, readout=PICKS):
