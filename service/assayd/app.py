@@ -213,11 +213,18 @@ class App:
 def _backend(settings: Settings) -> Backend:
     """What runs models. Imported as it is chosen: with workers this process holds neither onnx nor onnxruntime."""
     provider = provider_of(settings.provider)
-    options = SessionOptions(settings.threads, provider, required=settings.provider == "cuda")
+    # CUDA reserves far more of a process's addresses than it uses: there the limit is that of each session's arena.
+    on_gpu, limit = provider == "cuda", settings.worker_memory_bytes
+    options = SessionOptions(
+        settings.threads,
+        provider,
+        required=settings.provider == "cuda",
+        gpu_memory_bytes=limit if on_gpu else None,
+    )
     if settings.isolation == "process":
         from assayd.engine.worker.backend import WorkerBackend
 
-        return WorkerBackend(options, settings.batch_rows, settings.worker_memory_bytes)
+        return WorkerBackend(options, settings.batch_rows, None if on_gpu else limit)
     from assayd.engine.in_process import InProcessBackend
 
     return InProcessBackend(options, settings.batch_rows)

@@ -39,7 +39,7 @@ class Settings(BaseSettings):
         description="process runs each model in one of its own; none is for models you trust",
     )
     worker_memory_bytes: int | None = Field(
-        None, ge=2**28, description="address space of a model's process; not for CUDA"
+        None, ge=2**28, description="address space of a model's process; on CUDA the memory of a session there"
     )
     max_batch_s: float = Field(60.0, gt=0, description="longest run of one batch")
     max_load_s: float = Field(300.0, gt=0, description="longest load of a model, with its proof")

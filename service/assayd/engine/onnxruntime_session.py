@@ -44,6 +44,8 @@ class Session:
         if options.provider == "cuda":
             ort.preload_dlls()
             cuda = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
+            if options.gpu_memory_bytes is not None:
+                cuda["gpu_mem_limit"] = str(options.gpu_memory_bytes)
             wanted.insert(0, ("CUDAExecutionProvider", cuda))
         try:
             self._session = ort.InferenceSession(program, settings, providers=wanted)

@@ -20,6 +20,7 @@ MOST_ROWS, _LARGE_ROW_BATCH = 32, 10
 @dataclass(frozen=True)
 class SessionOptions:
     """threads: 0 lets onnxruntime choose. provider: "cpu" or "cuda". required: better no session than on another.
+    gpu_memory_bytes: most that one session's arena takes on a GPU, or None.
 
     spin_us: how long a session's threads stay awake for its next operator or run; None lets onnxruntime choose. By
     squeezenet on two cores: a model alone takes 0.98 of the default's time with 100 us and 1.03 to 1.10 with none; two
@@ -30,6 +31,7 @@ class SessionOptions:
     provider: str = "cpu"
     required: bool = False
     spin_us: int | None = None
+    gpu_memory_bytes: int | None = None
 
 
 def provider_of(wanted: str) -> str:

@@ -113,3 +113,14 @@ def test_cuda_that_silently_became_cpu_is_refused_where_it_is_required_and_else_
     assert not caplog.messages
     assert load(b"", SessionOptions(provider="cuda")).provider == "CPUExecutionProvider"
     assert "CUDA was asked for, and onnxruntime gave CPUExecutionProvider" in caplog.text
+
+
+def test_on_a_gpu_a_session_has_the_memory_it_is_given(given, monkeypatch):
+    given(providers=["CUDAExecutionProvider"])
+    asked = []
+    made = ort.InferenceSession
+    monkeypatch.setattr(ort, "InferenceSession", lambda *a, providers, **k: asked.append(providers) or made(*a, **k))
+    for limit in (None, 10**9):
+        load(b"", SessionOptions(provider="cuda", gpu_memory_bytes=limit))
+    limits = [dict(providers[0][1]).get("gpu_mem_limit") for providers in asked]
+    assert limits == [None, "1000000000"]
