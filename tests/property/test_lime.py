@@ -162,7 +162,7 @@ def test_merged_duplicates_are_scored_once_and_weigh_what_unmerged_ones_do(
 @quick
 @given(subjects(), seeds)
 def test_what_was_drawn_can_be_given_again(subject: Subject, seed: int) -> None:
-    """By value alone: that all masks were there is no more known, so neither is that the error is 0."""
+    """And all that is said of them: masks that are all there are have no error."""
     f = curved(weights_for(subject, seed))
     for method in (Lime(100, Elements()), Lime(segments(subject).count + 7, Elements())):
         first = drive(method, on(subject, seed), f)
@@ -171,7 +171,7 @@ def test_what_was_drawn_can_be_given_again(subject: Subject, seed: int) -> None:
         scored = drive(Rows(drawn.samples[""], Elements()), subject, f).row_scores
         np.testing.assert_allclose(drawn.scores, scored, rtol=1e-9, atol=1e-12)
         again = drive(dataclasses.replace(method, samples=PerInput(drawn.samples)), subject, f)
-        np.testing.assert_allclose(again.values, first.values, rtol=1e-7, atol=1e-10)
+        same(again, first, exactly=True)
         assert again.drawn is not None
         np.testing.assert_array_equal(again.drawn().samples[""], drawn.samples[""])
         np.testing.assert_allclose(again.drawn().scores, drawn.scores, rtol=1e-12)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
+from assayd.explain.notices import doubts
 from assayd.methods.lime import Lime
 from assayd.types.arrays import Array, Floats
 from assayd.types.request import Elements, Member, PerInput
 from assayd.types.result import Attribution
-from assayd.types.statistics import CategoricalColumn, GaussianColumn, GaussianTable, QuartileTable
+from assayd.types.statistics import CategoricalColumn, GaussianColumn, GaussianTable, QuartileColumn, QuartileTable
 from tests.lime_cases import answer, fit_gaussian, fit_quartile, row
 from tests.reference.cuts import cut
 
@@ -63,12 +65,14 @@ def test_enumerated_masks_at_alpha_1_equal_the_mean_of_sampled_ones() -> None:
         drawn.append(answer(Lime(features=Elements(), samples=PerInput({"": masks})), row(x), model).values)
     np.testing.assert_allclose(np.mean(drawn, axis=0), exact.values, atol=0.01 * np.abs(exact.values).max())
 
-    all_masks = np.array(list(itertools.product([0, 1], repeat=3)))
-    unit = answer(Lime(features=Elements(), samples=PerInput({"": all_masks})), row(x), model)
+    all_masks = PerInput({"": np.array(list(itertools.product([0, 1], repeat=3)))})
+    unit = answer(Lime(8, Elements(), samples=all_masks), row(x), model)
     assert unit.values is not None
     assert np.abs(unit.values).max() < 0.7 * np.abs(exact.values).max()
-    weighed = answer(Lime(1000, Elements(), samples=PerInput({"": all_masks})), row(x), model)
-    np.testing.assert_allclose(weighed.values, exact.values, rtol=1e-12)
+    for weighed in (Lime(1000, Elements(), samples=all_masks), Lime(features=Elements(), samples=all_masks)):
+        got = answer(weighed, row(x), model)
+        np.testing.assert_allclose(got.values, exact.values, rtol=1e-12)
+        np.testing.assert_array_equal(got.errors, np.zeros((1, 3)))
 
 
 def rough(rows: Array) -> Floats:
@@ -205,7 +209,105 @@ def test_a_constant_model_gets_zeros_that_are_zeros() -> None:
         got = answer(Lime(50, Elements(), surrogate=surrogate), row(np.ones(9)), model)
         np.testing.assert_array_equal(got.values, np.zeros((1, 9)))
         np.testing.assert_array_equal(got.intercept, [0.1])
-        np.testing.assert_array_equal(got.r_squared, [1.0])
+        np.testing.assert_array_equal(got.r_squared, [np.nan])
+        if surrogate == "ridge":
+            np.testing.assert_array_equal(got.errors, np.zeros((1, 9)))
+
+
+def steps(rows: Array) -> Floats:
+    """Flat but for a step at 0 of each column, as a forest is, and a target that is constant."""
+    return np.stack([(rows > 0).sum(axis=1), np.full(len(rows), 0.1)], axis=1)
+
+
+ONE_BIN = QuartileTable(tuple(QuartileColumn("", j, (), (1.0,), (7.0,), (0.0,), (7.0,), (7.0,)) for j in range(3)))
+ONE_WIDE_BIN = QuartileTable(
+    tuple(QuartileColumn("", j, (), (1.0,), (0.0,), (1.0,), (-3.0,), (3.0,)) for j in range(3))
+)
+NORMALS = GaussianTable(tuple(GaussianColumn("", j, 0.0, 1.0) for j in range(3)))
+DEGENERATE = {
+    "a kernel in which x alone weighs": (Lime(200, Elements(), kernel_width=1e-3), np.ones(9)),
+    "the same of all masks": (Lime(features=Elements(), kernel_width=1e-3), np.ones(5)),
+    "equal given masks": (Lime(features=Elements(), samples=PerInput({"": np.ones((30, 9))})), np.ones(9)),
+    "equal given rows": (Lime(sampling=NORMALS, samples=PerInput({"": np.full((30, 3), 0.5)})), np.ones(3)),
+    "columns that are constant": (Lime(sampling=ONE_BIN), np.full(3, 7.0)),
+    "columns of one bin, whose values differ": (Lime(sampling=ONE_WIDE_BIN), np.ones(3)),
+    "x far outside of a table": (Lime(sampling=NORMALS), np.full(3, 25.0)),
+}
+
+
+@pytest.mark.parametrize("surrogate", ["ridge", "lasso", "tree"])
+@pytest.mark.parametrize("case", DEGENERATE)
+def test_where_nothing_varies_nothing_is_known(case: str, surrogate: str) -> None:
+    """It isn't a perfect fit of 0 +- 0: no row speaks of any coefficient."""
+    method, x = DEGENERATE[case]
+    bootstrap = 0 if surrogate == "ridge" else 3
+    got = answer(dataclasses.replace(method, surrogate=surrogate, bootstrap=bootstrap), row(x), steps)
+    np.testing.assert_allclose(got.values, np.zeros((2, len(x))), atol=1e-12)
+    np.testing.assert_array_equal(got.r_squared, [np.nan, np.nan])
+    np.testing.assert_array_equal(got.errors, np.full((2, len(x)), np.nan))
+    np.testing.assert_array_equal(got.map_errors["x"], np.full((2, len(x)), np.nan))
+    assert got.effective_rows == 0.0
+    assert any("nothing to fit" in notice.message for notice in doubts(got, differential=False, clipped=False))
+
+
+def test_where_one_target_varies_its_fit_alone_is_known() -> None:
+    got = answer(Lime(200, Elements()), row(np.ones(9)), steps)
+    assert got.r_squared is not None
+    assert got.r_squared[0] > 0.9
+    assert np.isnan(got.r_squared[1])
+    assert got.errors is not None
+    assert got.errors[0].min() > 0
+    np.testing.assert_array_equal(got.errors[1], np.zeros(9))
+
+
+def test_rows_that_all_score_the_same_are_a_constant_model_as_far_as_they_reach() -> None:
+    """Those that score otherwise lie where nothing weighs."""
+    near = 5 + 0.3 * np.random.default_rng(0).normal(size=(40, 3))
+    samples = PerInput({"": np.concatenate([near, np.full((5, 3), -30.0)])})
+    for surrogate in ("ridge", "lasso", "tree"):
+        got = answer(Lime(sampling=NORMALS, surrogate=surrogate, samples=samples), row(np.full(3, 5.0)), steps)
+        assert got.effective_rows is not None
+        assert 30 < got.effective_rows < 40
+        np.testing.assert_allclose(got.values, np.zeros((2, 3)), atol=1e-12)
+        np.testing.assert_array_equal(got.r_squared, [np.nan, np.nan])
+        if surrogate == "ridge":
+            np.testing.assert_allclose(got.errors, np.zeros((2, 3)), atol=1e-12)
+        [notice] = doubts(got, differential=False, clipped=False)
+        assert notice.message.startswith("every row that weighs anything scores the same: there is nothing to fit")
+
+
+def test_without_bootstrap_errors_stay_unknown_where_nothing_varies() -> None:
+    method, x = DEGENERATE["equal given rows"]
+    got = answer(dataclasses.replace(method, surrogate="lasso"), row(x), steps)
+    assert (got.errors, got.errors_unknown) == (None, True)
+    np.testing.assert_array_equal(got.r_squared, [np.nan, np.nan])
+
+
+def test_rounds_end_where_nothing_is_known() -> None:
+    method = Lime(400, Elements(), kernel_width=1e-3, until_error=0.1)
+    got = answer(method, row(np.ones(9)), steps)
+    assert got.drawn is not None
+    assert len(got.drawn().samples[""]) == 400
+
+
+def test_effective_rows_are_those_of_equal_weight() -> None:
+    """All but alike in a wide kernel; few where x lies outside of its table; none are told of all masks."""
+    wide = answer(Lime(300, Elements(), kernel_width=1e3), row(np.ones(12)), rough)
+    np.testing.assert_allclose(wide.effective_rows, 300, rtol=1e-5)
+    assert answer(Lime(features=Elements()), row(np.ones(4)), rough).effective_rows is None
+    part = cut(Lime(features=Elements(), kernel_width=1e3), row(np.ones(7)), rough, 80)
+    np.testing.assert_allclose(part.effective_rows, 80, rtol=1e-5)
+
+    told = []
+    for sigmas in (0.0, 3.0, 6.0):
+        got = answer(Lime(sampling=NORMALS), row(np.full(3, sigmas)), rough)
+        plan = next(Lime(sampling=NORMALS).explain(row(np.full(3, sigmas))))
+        z = plan.rows(0, plan.size)[0].values["x"]
+        weights = np.exp(-((z - sigmas) ** 2).sum(axis=1) / (2 * 0.75**2 * 3))
+        np.testing.assert_allclose(got.effective_rows, weights.sum() ** 2 / (weights**2).sum(), rtol=1e-9)
+        notices = doubts(got, differential=False, clipped=False)
+        told.append(any("all rows count as about" in notice.message for notice in notices))
+    assert told == [False, False, True]
 
 
 def test_a_one_hot_group_is_one_column() -> None:

@@ -51,9 +51,11 @@ def test_masks_over_any_features_with_repetitions_and_several_baselines(seed: in
         flat = np.concatenate([batch[name].reshape(len(batch[name]), -1) for name in ("a", "b")], axis=1)
         return np.tanh(flat @ w) + 3.0
 
-    masks = np.concatenate([np.ones((1, count)), rng.integers(0, 2, size=(int(rng.integers(3, 40)), count))])
+    masks = np.concatenate([np.ones((1, count)), rng.integers(0, 2, size=(int(rng.integers(6, 40)), count))])
     masks[1] = 0
     alpha, width = float(rng.choice([0.01, 1.0, 10.0])), float(rng.choice([0.25, 0.1, 2.0]))
+    if count == 1:
+        width = max(width, 0.25)  # or the empty mask weighs nothing
     method = Lime(features=Elements(), samples=PerInput({"": masks}), alpha=alpha, kernel_width=width)
     got = drive(method, subject, f)
 

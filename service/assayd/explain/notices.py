@@ -46,8 +46,8 @@ def _misfits(attribution: Attribution) -> list[str]:
     coefficients = 1 if attribution.values is None else 1 + attribution.values.shape[1]
     if rows is not None and rows < _ROWS_PER_COEFFICIENT * coefficients:
         found.append(
-            f"the fit rests on about {rows:.0f} rows, the others weigh next to nothing, and has {coefficients}"
-            " coefficients: they say little; a wider kernel or more samples would give it more"
+            f"weighed by the kernel all rows count as about {rows:.0f}, few for {coefficients} coefficients: the"
+            " penalty may hold these near 0, and errors may be too small; a wider kernel or more samples help"
         )
     if (known := fits[~np.isnan(fits)]).size and (fit := float(known.min())) < _LOW_FIT:
         found.append(f"the surrogate explains {fit:.0%} of the scores' variance: its coefficients say little")

@@ -35,9 +35,12 @@ def fitted(r_squared, rows=None, features=3):
             ["every row that weighs anything scores the same for 1 of 2 targets", "the surrogate explains 10%"],
         ),
         (fitted([0.9], rows=20.0), []),
-        (fitted([0.9], rows=19.4), ["the fit rests on about 19 rows"]),
-        (fitted([0.9], rows=20.0, features=4), ["the fit rests on about 20 rows"]),
-        (fitted([0.1], rows=1.2), ["the fit rests on about 1 rows", "the surrogate explains 10%"]),
+        (fitted([0.9], rows=19.4), ["weighed by the kernel all rows count as about 19, few for 4"]),
+        (fitted([0.9], rows=20.0, features=4), ["weighed by the kernel all rows count as about 20, few for 5"]),
+        (
+            fitted([0.1], rows=1.2),
+            ["weighed by the kernel all rows count as about 1, few for 4 coefficients", "the surrogate explains 10%"],
+        ),
         (fitted([NAN, NAN], rows=0.0), ["the rows that weigh anything don't differ in any feature"]),
     ],
 )

@@ -13,6 +13,9 @@ from assayd.methods.lime.sample import Draws, merge, unmerged
 from assayd.types.arrays import Array, Floats
 from assayd.types.rows import MaskRows
 
+SAMPLES = 1000
+"""What all masks together stand for where the caller doesn't say."""
+
 _WORD = 64
 
 
@@ -78,11 +81,14 @@ def enumerate_all(features: int, total: int, stream: int, copies: int) -> MaskSa
     words = np.empty((count, 1), np.uint64)
     words[0] = count - 1
     words[1:, 0] = np.random.Generator(np.random.Philox(key=stream)).permutation(count - 1)
-    return MaskSample(words, features, Draws(count, np.arange(count), stand_for=total, population=count), copies)
+    return MaskSample(words, features, _all_of(count, total), copies)
 
 
 def given(keep: Array, features: int, total: int | None, copies: int) -> MaskSample:
     """The caller's masks [n, F], standing for `total` draws.
+
+    All 2^F masks, each once in whatever order, are an enumeration: without `total` they stand for as many draws as one
+    does by default, or for as many as they are if that is more.
 
     Raises `InvalidTensor` (samples) for a wrong dtype or shape, `InvalidRequest` (samples) for other values.
     """
@@ -98,7 +104,14 @@ def given(keep: Array, features: int, total: int | None, copies: int) -> MaskSam
         raise InvalidRequest("masks hold 0 and 1 alone", field="samples")
     words = _packed(bits)
     first, draws = merge(words)
+    if features < _WORD and draws.rows == len(keep) == 1 << features:
+        return MaskSample(words, features, _all_of(len(keep), total or max(SAMPLES, len(keep))), copies)
     return MaskSample(words[first], features, replace(draws, stand_for=total), copies)
+
+
+def _all_of(count: int, total: int) -> Draws:
+    """Every mask there is, once."""
+    return Draws(count, np.arange(count), stand_for=total, population=count)
 
 
 def _clear_beyond(words: NDArray[np.uint64], features: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import numpy as np
@@ -13,7 +13,7 @@ from assayd.errors import InvalidRequest, within
 from assayd.methods.lime import masks, tables
 from assayd.methods.lime.columns import bind
 from assayd.methods.lime.sample import Design, Sample
-from assayd.methods.lime.surrogates import Fit, bootstrap, lasso, ridge, tree
+from assayd.methods.lime.surrogates import Fit, bootstrap, effective_rows, lasso, ridge, tree
 from assayd.types.arrays import Array, Floats
 from assayd.types.method import Explanation
 from assayd.types.request import BaselineSpec, FeatureSpec, PerInput
@@ -29,7 +29,7 @@ MAX_CELLS = 1 << 26
 """Samples times features. As there is a sample more than features at least, it allows 8191 of those."""
 MAX_BOOTSTRAP = 1000
 
-_MASK_SAMPLES, _TABLE_SAMPLES = 1000, 5000
+_TABLE_SAMPLES = 5000
 _MASK_WIDTH, _TABLE_WIDTH = 0.25, 0.75
 _FIRST_ROUND, _FIRST_ROUND_PER_FEATURE = 100, 10
 """Fewer rows than that and the sandwich takes a surrogate that passes through all of them for a sure one."""
@@ -44,11 +44,15 @@ class Lime:
     """A weighted surrogate of the scores around x, in variables z [F] that say how a perturbed copy differs from x.
 
     num_samples: copies drawn, x itself the first; by default 1000, of tables 5000; at least 1 + F unless all masks are
-    enumerated. With `samples` it says how many draws those stand for together; by default as many as they are.
+    enumerated. With `samples` nothing is drawn: it says how many draws those weigh together, against the penalty; by
+    default as many as they are.
     sampling: None for masks over `features`, else a table's statistics, whose columns are the features.
     kernel_width: a copy at distance d weighs exp(-d^2 / (2 width^2)); by default 0.25, of tables 0.75 sqrt(F).
     surrogate, alpha: "ridge", "lasso" or "tree", and the strength of its penalty (`surrogates`).
-    samples: copies in place of drawn ones: under "" masks [n, F] of 0 and 1, or of tables perturbed inputs [n, *input].
+    samples: copies in place of drawn ones: under "" masks [n, F] of 0 and 1, or of tables perturbed inputs [n, *input];
+    1 + F at least. Those of an answer give that answer again, with the same num_samples. All 2^F masks, each once in
+    whatever order, are an enumeration: without error, and by default weighing 1000 draws, or 2^F where that is more.
+    Part of one is like drawn masks, which weigh what the whole would if num_samples says so.
     until_error: draw in rounds, until the largest standard error of a value is below it or num_samples are drawn.
     bootstrap: errors of lasso and tree by so many replicates; 0 means none.
 
@@ -69,8 +73,14 @@ class Lime:
     of an enumeration stands for num_samples draws, as the whole does; its errors shrink to 0 with what is missing.
 
     Attribution: values [T, F], the surrogate's coefficients, or the path of x through a tree. errors: of ridge the
-    sandwich estimate, 0 where masks were enumerated; of the others by bootstrap, or None. maps, map_errors: a
-    feature's on each of its elements, 0 elsewhere. intercept, r_squared (weighted), drawn; segments of tables.
+    sandwich estimate, 0 where masks were enumerated; of the others by bootstrap, or None (errors_unknown). maps,
+    map_errors: a feature's on each of its elements, 0 elsewhere. intercept, r_squared (weighted), drawn; segments of
+    tables; effective_rows; settled: num_samples and kernel_width where they are None.
+
+    Where all rows that weigh anything score the same, as a constant model's do, coefficients are 0 with errors of 0 and
+    r_squared is NaN: there was nothing to explain. Where those rows don't differ in z either way (what differs weighs
+    together less than 1e-6 of the rest: only x in a narrow kernel or far from a table, constant columns, equal given
+    samples) nothing was fitted: errors are NaN as well, even of an enumeration, and effective_rows is 0.
     """
 
     num_samples: int | None = None
@@ -84,7 +94,7 @@ class Lime:
     until_error: float | None = None
     bootstrap: int = 0
 
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
 
     def explain(self, subject: Subject) -> Explanation:
         """Yield one plan, or with `until_error` one a round, and fit.
@@ -111,8 +121,16 @@ class Lime:
                 sample = sample.cut(len(scored))
                 design = Design(sample)
                 proximity = self._proximity(design, sample)
-            fit = self._fit(sample, design, proximity, scored, subject.stream)
-            found = _attribution(sample, segments, fit, scored, at_x, tabular=self.sampling is not None)
+            effective = effective_rows(design, proximity, sample.draws)
+            replicates = 0 if effective == 0 else self.bootstrap
+            fit = self._fit(sample, design, proximity, scored, replicates, subject.stream)
+            if effective == 0:
+                fit = fit.of_nothing(errors=fit.errors is not None or self.bootstrap > 0)
+            found = replace(
+                _attribution(sample, segments, fit, scored, at_x, tabular=self.sampling is not None),
+                effective_rows=effective,
+                settled=self._settled(whole, design.features),
+            )
             if ended or self._sure(fit):
                 break
         return found
@@ -158,8 +176,9 @@ class Lime:
             if set(self.samples.values) != {""}:
                 raise InvalidRequest("masks are over all inputs: give them under no input's name", field="samples")
             sample = masks.given(self.samples.values[""], count, self.num_samples, copies)
+            _check_enough(len(sample.draws.order), count, "samples")
             return segments, iter([sample])
-        total = _MASK_SAMPLES if self.num_samples is None else self.num_samples
+        total = masks.SAMPLES if self.num_samples is None else self.num_samples
         if 2.0**count <= total:
             return segments, iter([masks.enumerate_all(count, total, stream, copies)])
         return segments, self._rounds(total, count, lambda n: masks.draw(count, n, stream, copies))
@@ -169,6 +188,7 @@ class Lime:
             columns = bind(table, subject)
         if self.samples:
             sample = tables.given(columns, subject, self.samples, self.num_samples)
+            _check_enough(len(sample.draws.order), columns.segments.count, "samples")
             return columns.segments, iter([sample])
         total = _TABLE_SAMPLES if self.num_samples is None else self.num_samples
         rounds = self._rounds(total, columns.segments.count, lambda n: tables.draw(columns, subject, n))
@@ -176,10 +196,7 @@ class Lime:
 
     def _rounds(self, total: int, features: int, draw: Callable[[int], Sample]) -> Iterator[Sample]:
         """All draws at once, or a sample that doubles."""
-        if total < 1 + features:
-            raise InvalidRequest(
-                f"{features} features need {1 + features} samples at least, not {total}", field="num_samples"
-            )
+        _check_enough(total, features, "num_samples")
         if total * features > MAX_CELLS:
             raise InvalidRequest(
                 f"samples x features are {MAX_CELLS} at most, not {total} x {features}", field="num_samples"
@@ -191,18 +208,33 @@ class Lime:
         return map(draw, sizes)
 
     def _proximity(self, design: Design, sample: Sample) -> Floats:
-        width = self.kernel_width
-        if width is None:
-            width = _MASK_WIDTH if self.sampling is None else _TABLE_WIDTH * math.sqrt(design.features)
+        width = self._width(design.features)
         proximity = design.proximity(width)
         if not proximity @ sample.draws.counts > 0:
             raise InvalidRequest(f"in a kernel of width {width} all samples weigh 0", field="kernel_width")
         return proximity
 
+    def _width(self, features: int) -> float:
+        if self.kernel_width is not None:
+            return self.kernel_width
+        return _MASK_WIDTH if self.sampling is None else _TABLE_WIDTH * math.sqrt(features)
+
+    def _settled(self, whole: Sample, features: int) -> dict[str, float]:
+        """What the caller left open; a budget's end doesn't change it."""
+        settled: dict[str, float] = {}
+        if self.num_samples is None:
+            drawn = masks.SAMPLES if self.sampling is None else _TABLE_SAMPLES
+            settled["num_samples"] = whole.draws.total if self.samples else drawn
+        if self.kernel_width is None:
+            settled["kernel_width"] = self._width(features)
+        return settled
+
     def _sure(self, fit: Fit) -> bool:
         return self.until_error is not None and fit.errors is not None and fit.errors.max() < self.until_error
 
-    def _fit(self, sample: Sample, design: Design, proximity: Floats, scores: Floats, stream: int) -> Fit:
+    def _fit(
+        self, sample: Sample, design: Design, proximity: Floats, scores: Floats, replicates: int, stream: int
+    ) -> Fit:
         if self.surrogate == "ridge":
             return ridge(design, proximity, scores, self.alpha, sample.draws)
 
@@ -211,7 +243,12 @@ class Lime:
                 return lasso(z, weights, scores, self.alpha)
             return tree(z, weights, scores, self.alpha, sample.z_x)
 
-        return bootstrap(fitter, design.whole(), proximity, scores, sample.draws, self.bootstrap, stream)
+        return bootstrap(fitter, design.whole(), proximity, scores, sample.draws, replicates, stream)
+
+
+def _check_enough(samples: int, features: int, name: str) -> None:
+    if samples < 1 + features:
+        raise InvalidRequest(f"{features} features need {1 + features} samples at least, not {samples}", field=name)
 
 
 def _least(design: Design, proximity: Floats) -> int:
@@ -236,6 +273,7 @@ def _attribution(
     return Attribution(
         values=fit.values,
         errors=fit.errors,
+        errors_unknown=fit.errors is None,
         maps=segments.paint(fit.values),
         map_errors={} if fit.errors is None else segments.paint(fit.errors),
         intercept=fit.intercept + at_x,

@@ -41,9 +41,14 @@ class Draws:
         return np.bincount(self.order, minlength=self.rows).astype(np.float64)
 
     @property
+    def total(self) -> int:
+        """How many draws they weigh together."""
+        return len(self.order) if self.stand_for is None else self.stand_for
+
+    @property
     def unit(self) -> float:
         """The weight of one draw."""
-        return 1.0 if self.stand_for is None else self.stand_for / len(self.order)
+        return self.total / len(self.order)
 
     @property
     def chance(self) -> float:
@@ -116,6 +121,11 @@ class Design:
     def whole(self) -> Floats:
         """z of all rows, [rows, F]."""
         return self._sample.z(0, self.rows) if self._only is None else self._only
+
+    def row(self, number: int) -> Floats:
+        """z of one row, [F]."""
+        z: Floats = self._sample.z(number, number + 1)[0]
+        return z
 
     def proximity(self, width: float) -> Floats:
         """exp(-d^2 / (2 width^2)), [rows]."""

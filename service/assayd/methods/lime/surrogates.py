@@ -6,24 +6,39 @@ All take the rows merged: a row of weight w drawn c times counts as c rows of we
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, cho_factor, cho_solve, eigh
 
 from assayd.methods.lime.sample import Design, Draws
 from assayd.types.arrays import Floats
 
+_NOTHING = 1e-6
+"""Rows that weigh together less than so much of what the others do are as good as none."""
+
 
 @dataclass(frozen=True, eq=False)
 class Fit:
-    """values: [T, F]. intercept, r_squared: [T]. errors: standard errors [T, F], or None where none are known."""
+    """values: [T, F]. intercept: [T]. errors: standard errors [T, F], or None where none are known.
+
+    r_squared: [T], NaN where the scores don't differ among the rows that weigh anything: there was nothing to explain.
+    """
 
     values: Floats
     intercept: Floats
     r_squared: Floats
     errors: Floats | None = None
+
+    def of_nothing(self, *, errors: bool) -> Fit:
+        """The same where no variable varies among the rows that weigh anything: nobody knows how good it is.
+
+        errors: whether errors were asked for, which are NaN then.
+        """
+        unknown = np.full_like(self.values, np.nan) if errors else None
+        return replace(self, r_squared=np.full_like(self.r_squared, np.nan), errors=unknown)
 
 
 Fitter: TypeAlias = Callable[[Floats, Floats, Floats], Fit]
@@ -67,8 +82,26 @@ def ridge(design: Design, proximity: Floats, scores: Floats, alpha: float, draws
         left += weights[rows] @ squares
         if draws.chance:
             variance += (of_draws[rows, np.newaxis] * squares).T @ (z_centred @ inverse) ** 2
-    r_squared = _share_explained(left, weights @ centred**2)
+    r_squared = _share_explained(left, weights, scores)
     return Fit(values.T, mean_score - mean_z @ values, r_squared, np.sqrt(variance))
+
+
+def effective_rows(design: Design, proximity: Floats, draws: Draws) -> float | None:
+    """Draws that a fit rests on, (sum w)^2 / sum w^2 (Kish); None where nothing was left to chance.
+
+    0 where those that weigh anything don't differ in z, so that there is nothing to fit: in a narrow kernel x alone
+    weighs, columns may be constant, or given samples all the same.
+    """
+    weights = draws.counts * proximity
+    total = weights.sum()
+    heaviest, apart = design.row(int(np.argmax(weights))), 0.0
+    for rows, z in design:
+        apart += weights[rows] @ (z != heaviest).any(axis=1)
+        if apart > _NOTHING * total:
+            break
+    else:
+        return 0.0
+    return float(total**2 / (weights @ proximity)) if draws.chance else None
 
 
 def _inverse(gram: Floats, alpha: float) -> Floats:
@@ -102,8 +135,7 @@ def lasso(z: Floats, weights: Floats, scores: Floats, alpha: float) -> Fit:
     else:
         values = (_inverse(scaled.T @ scaled, 0.0) @ (scaled.T @ ((scores - mean_score) * root))).T
     left = weights @ (scores - mean_score - (z - mean_z) @ values.T) ** 2
-    r_squared = _share_explained(left, weights @ (scores - mean_score) ** 2)
-    return Fit(values, mean_score - values @ mean_z, r_squared)
+    return Fit(values, mean_score - values @ mean_z, _share_explained(left, weights, scores))
 
 
 def tree(z: Floats, weights: Floats, scores: Floats, alpha: float, z_x: Floats) -> Fit:
@@ -116,20 +148,19 @@ def tree(z: Floats, weights: Floats, scores: Floats, alpha: float, z_x: Floats) 
     from sklearn.tree import DecisionTreeRegressor  # 0.7 s
 
     mean_score = weights @ scores / weights.sum()
-    spread = weights @ (scores - mean_score) ** 2
+    spread = _spread(weights, scores)
     values, left = np.zeros((scores.shape[1], z.shape[1])), spread.copy()
     # Features whose splits are equally good are told apart by chance in scikit-learn, so by a fixed one.
     model = DecisionTreeRegressor(random_state=0)
-    for target, score in enumerate(scores.T):
-        if _is_constant(spread[target], weights, scores[:, target]):
-            continue
+    for target in np.flatnonzero(_varies(spread, weights, scores)):
+        score = scores[:, target]
         model.set_params(ccp_alpha=alpha * spread[target] / weights.sum() ** 2)
         model.fit(z, score, sample_weight=weights)
         left[target] = weights @ (score - model.predict(z)) ** 2
         nodes = np.flatnonzero(model.decision_path(z_x[np.newaxis]).toarray()[0])
         answers = model.tree_.value[nodes, 0, 0]
         np.add.at(values[target], model.tree_.feature[nodes[:-1]], np.diff(answers))
-    return Fit(values, mean_score, _share_explained(left, spread))
+    return Fit(values, mean_score, _share_explained(left, weights, scores))
 
 
 def bootstrap(fitter: Fitter, z: Floats, proximity: Floats, scores: Floats, draws: Draws, count: int, key: int) -> Fit:
@@ -152,11 +183,21 @@ def bootstrap(fitter: Fitter, z: Floats, proximity: Floats, scores: Floats, draw
     return Fit(fit.values, fit.intercept, fit.r_squared, errors)
 
 
-def _is_constant(spread: float, weights: Floats, score: Floats) -> bool:
-    """Whether the scores differ by rounding alone."""
-    return bool(spread <= weights.sum() * (4 * np.finfo(np.float64).eps * np.abs(score).max()) ** 2)
+def _spread(weights: Floats, scores: Floats) -> Floats:
+    """The weighted sum of squares about the mean, [T]."""
+    spread: Floats = weights @ (scores - weights @ scores / weights.sum()) ** 2
+    return spread
 
 
-def _share_explained(left: Floats, spread: Floats) -> Floats:
-    """Weighted R^2 [T]; 1 where there was nothing to explain."""
-    return 1 - np.divide(left, spread, out=np.zeros_like(left), where=spread > 0)
+def _varies(spread: Floats, weights: Floats, scores: Floats) -> NDArray[np.bool_]:
+    """Whether scores differ by more than rounding among the rows that weigh anything, [T]."""
+    rounding = 4 * np.finfo(np.float64).eps * np.abs(scores).max(axis=0)
+    varies: NDArray[np.bool_] = spread > weights.sum() * rounding**2
+    return varies
+
+
+def _share_explained(left: Floats, weights: Floats, scores: Floats) -> Floats:
+    """Weighted R^2 [T]."""
+    spread = _spread(weights, scores)
+    nothing = np.full_like(left, np.nan)
+    return 1 - np.divide(left, spread, out=nothing, where=_varies(spread, weights, scores))
