@@ -5,9 +5,14 @@ import subprocess
 import sys
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
 from PIL import Image
 
+import assay
 from tests.integration.conftest import DEMO
+from tests.models import zoo
 
 
 def assay_command(server, *arguments, check=True):
@@ -61,3 +66,53 @@ def test_an_error_is_one_clean_line(server, tmp_path, digits):
     (line,) = done.stderr.strip().splitlines()
     assert "occlusion.window" in line
     assert "request id" in line
+
+
+@pytest.mark.parametrize("kind", ["quartile", "gaussian"])
+def test_lime_on_a_table_as_it_is(server, client, tmp_path, kind):
+    client.upload_model(zoo.strict_columns(), name="cli-columns", version="1")
+    rng = np.random.default_rng(0)
+    table = {
+        "id": [f"c-{n}" for n in range(60)],
+        "age": rng.integers(18, 80, 60),
+        "income": rng.normal(size=60).astype(np.float32),
+        "city": rng.choice(["Bern", "Oslo", "Rome"], 60),
+        "job": rng.choice(["clerk", "nurse"], 60),
+        "bought": rng.integers(0, 2, 60),
+    }
+    pq.write_table(pa.table(table), tmp_path / "t.parquet", row_group_size=16)
+    rows = {name: np.asarray(table[name]) for name in ("age", "income", "city", "job")}
+    done = assay_command(
+        server,
+        *("explain", "lime", "cli-columns", "--data", f"{tmp_path}/t.parquet[0:3]", "--key-column", "id"),
+        *("--sampling", f"{kind}={tmp_path}/t.parquet", "--categorical", "age", "--seed", "3", "--target", "0"),
+        *("--num-samples", "300", "--json"),
+    )
+    statistics = assay.QuartileTable if kind == "quartile" else assay.GaussianTable
+    ex = client.explain(
+        "cli-columns",
+        {name: column[:3, None] for name, column in rows.items()},
+        assay.Lime(300, sampling=statistics.fit(rows, categorical=["age"])),
+        0,
+        keys=table["id"][:3],
+        seed=3,
+    )
+    found = json.loads(done.stdout)["instances"]
+    assert {feature["name"] for feature in found[0]["features"]} == set(rows)
+    np.testing.assert_allclose([i["feature_values"] for i in found], ex.feature_values, atol=1e-6)
+
+
+def test_errors_that_nobody_estimated_are_told(server, client, tmp_path, cancer):
+    np.save(tmp_path / "x.npy", cancer["X"][:1])
+    line = ["explain", "lime", "cancer-mlp", "--input", f"{tmp_path}/x.npy", "--features", "elements"]
+    line += ["--surrogate", "lasso", "--alpha", "0.001", "--num-samples", "200"]
+    said = "errors not estimated"
+    assert said in assay_command(server, *line).stdout
+    assert said not in assay_command(server, *line, "--bootstrap", "5").stdout
+    method = assay.Lime(200, features=assay.Elements(), surrogate="lasso", alpha=0.001)
+    ex = client.explain("cancer-mlp", cancer["X"][:1], method)
+    assert ex.errors_unknown
+    assert all(r.tied and not r.error_known for r in ex.top_reasons(3))
+    jacobian = client.explain("cancer-mlp", cancer["X"][:1], assay.Jacobian(error_estimate=False))
+    assert jacobian.errors_unknown
+    assert not client.explain("cancer-mlp", cancer["X"][:1], assay.Jacobian()).errors_unknown

@@ -98,6 +98,26 @@ def test_the_command_says_so_too(server, few, tmp_path):
     assert "000001.json isn't what its digest says" in checked.stdout
 
 
+def test_what_is_gone_is_made_again_and_said(server, few, tmp_path):
+    folder = tmp_path / "out"
+    shutil.copytree(few, folder)
+    (folder / "records" / "000001.json").unlink()
+    done = assay_command(server, *lime_of(3, folder))
+    said = "1 instance kept, 2 were there before, 1 was damaged and is made again"
+    assert done.stdout.splitlines()[-1] == f"{folder}: {said}"
+    assert assay.Evidence(folder).verify() == []
+
+
+def test_a_call_that_the_server_refuses_leaves_the_folder_to_the_next(server, tmp_path):
+    folder = tmp_path / "out"
+    wrong = assay_command(server, *lime_of(2, folder, "--target", "99"), check=False)
+    assert wrong.returncode == 1
+    assert assay_command(server, "replay", str(folder), check=False).returncode == 1
+    done = assay_command(server, *lime_of(2, folder))
+    assert done.stdout.splitlines()[-1] == f"{folder}: 2 instances kept"
+    assert [d.status for d in assay.Evidence(folder).decisions()] == ["full", "full"]
+
+
 def test_the_record_holds_what_the_folder_was_asked_for(few):
     ((_, request),) = [(p.stem, json.loads(p.read_bytes())) for p in (few / "requests").iterdir()]
     for _, record in assay.Evidence(few).records():

@@ -30,7 +30,8 @@ def render_bars(reasons: Sequence[Reason], title: str = "", font: str | os.PathL
     """One bar for each reason, from the top: name, bar with a whisker of one error to either side, value and error.
 
     A bracket with a wavy sign joins a reason to the next where the two aren't separated (`Reason.tied`); the last one's
-    is open below, since the next isn't shown. Long names lose their middle.
+    is open below, since the next isn't shown. Errors that nobody estimated are told of instead. Long names lose their
+    middle.
 
     title: a line above. font: path of a TrueType font, for letters that Pillow's own doesn't have; None takes a common
     one of the system for those.
@@ -44,7 +45,7 @@ def render_bars(reasons: Sequence[Reason], title: str = "", font: str | os.PathL
     left = _MARGIN + max((_width(name, text) for name in names), default=0) + _GAP
     right = left + _PLOT_WIDTH + _GAP
     bracket = right + max((_width(one, text) for one in figures), default=0) + _GAP
-    width = bracket + (_BRACKET_WIDTH if any(reason.tied for reason in reasons) else -_GAP) + _MARGIN
+    width = bracket + (_BRACKET_WIDTH if any(map(_has_bracket, reasons)) else -_GAP) + _MARGIN
     top = _MARGIN + (_TITLE_SIZE + _GAP if title else 0)
     bottom = top + _ROW_HEIGHT * max(len(reasons), 1)
     notes = _notes(reasons)
@@ -62,7 +63,7 @@ def render_bars(reasons: Sequence[Reason], title: str = "", font: str | os.PathL
         draw.text((left - _GAP, middle), names[row], fill=_INK, font=text, anchor="rm")
         draw.text((right, middle), figures[row], fill=_INK, font=text, anchor="lm")
         _draw_bar(draw, middle, place, reason)
-        if reason.tied:
+        if _has_bracket(reason):
             _draw_bracket(draw, bracket, middle, text, last=row == len(reasons) - 1)
     draw.line([(place(0.0), top), (place(0.0), bottom)], fill=_AXIS)
     for line, note in enumerate(notes):
@@ -170,14 +171,24 @@ def _notes(reasons: Sequence[Reason]) -> list[list[tuple[str, str]]]:
         line.append(("blue", "lowers the score"))
     if any(_finite_error(reason) for reason in reasons):
         line.append(("whisker", "one error to either side"))
-    tied = [("waves", "order not certain: within 2 combined errors")] if any(r.tied for r in reasons) else []
-    if reasons and reasons[-1].tied:
+    tied = [("waves", "order not certain: within 2 combined errors")] if any(map(_has_bracket, reasons)) else []
+    if reasons and _has_bracket(reasons[-1]):
         tied = [(sign, f"{words}; open: of the first left out") for sign, words in tied]
-    return [found for found in (line, tied) if found]
+    unknown = [] if all(r.error_known for r in reasons) else [("", "order not certain: errors not estimated")]
+    return [found for found in (line, tied, unknown) if found]
+
+
+def _has_bracket(reason: Reason) -> bool:
+    """Whether it is joined to the next: where no errors are known all would be, and a note says it once."""
+    return reason.tied and reason.error_known
 
 
 def _length(line: Sequence[tuple[str, str]], font: Any) -> int:
-    return sum(_SIGN_WIDTH + _width(words, font) + 2 * _GAP for _, words in line) - 2 * _GAP
+    return sum(_sign_width(sign) + _width(words, font) + 2 * _GAP for sign, words in line) - 2 * _GAP
+
+
+def _sign_width(sign: str) -> int:
+    return _SIGN_WIDTH if sign else 0
 
 
 def _draw_note(draw: Any, middle: int, font: Any, line: Sequence[tuple[str, str]]) -> None:
@@ -187,7 +198,7 @@ def _draw_note(draw: Any, middle: int, font: Any, line: Sequence[tuple[str, str]
             _draw_waves(draw, x, middle, font)
         elif sign == "whisker":
             _draw_whisker(draw, x, x + 12, middle)
-        else:
+        elif sign:
             draw.rectangle((x, middle - 6, x + 12, middle + 6), fill=_RED if sign == "red" else _BLUE)
-        draw.text((x + _SIGN_WIDTH, middle), words, fill=_FAINT, font=font, anchor="lm")
-        x += _SIGN_WIDTH + _width(words, font) + 2 * _GAP
+        draw.text((x + _sign_width(sign), middle), words, fill=_FAINT, font=font, anchor="lm")
+        x += _sign_width(sign) + _width(words, font) + 2 * _GAP

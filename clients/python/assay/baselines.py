@@ -54,7 +54,8 @@ def _encode(name: str, value: Baseline, field: str) -> model_service_pb2.Baselin
         return wire(input=name, segment_mean=wire.SegmentMean())
     if isinstance(value, str):
         if not is_digest(value):
-            raise invalid(field, f"{value!r} is no digest; put_tensor returns one")
+            said = f"{value!r} is no digest, as put_tensor returns one"
+            raise invalid(field, f"{said}; text that stands for itself is an array: np.array([{value!r}])")
         return wire(input=name, tensor=to_tensor(value))
     array = np.asarray(value)
     if array.ndim == 0 and array.dtype.kind in "fiub":

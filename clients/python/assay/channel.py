@@ -66,7 +66,13 @@ def open_async_channel(address: str, secure: grpc.ChannelCredentials | None) -> 
 
 
 def call_metadata(token: str | None, request_id: str, traceparent: str | None) -> list[tuple[str, str]]:
-    """The metadata of one call: bearer token, request id, and W3C trace context where there is one."""
+    """The metadata of one call: bearer token, request id, and W3C trace context where there is one.
+
+    InvalidArgument, naming it, for one that HTTP can't carry.
+    """
+    for field_name, text in (("token", token), ("request_id", request_id), ("traceparent", traceparent)):
+        if text and not (text.isascii() and text.isprintable()):
+            raise invalid(field_name, "only printable ASCII letters can be sent in it")
     pairs = (
         ("authorization", f"Bearer {token}" if token else None),
         ("x-request-id", request_id),

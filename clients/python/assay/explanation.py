@@ -166,14 +166,16 @@ class Instance:
         scores: f(x), () or [T].
         baseline_scores: f(baseline), [K] or [T, K]; None where the method has no baseline.
         feature_values: [F] or [T, F], or None.
-        feature_errors: the same shape; None where the method is exact given its rows.
+        feature_errors: the same shape; None where the method is exact given its rows, or where `errors_unknown`.
         features: names of the features; () for windows and elements without names.
         windows: where the features are windows, their grids.
         attributions: input -> element map [*input] or [T, *input], by broadcasting.
-        errors: input -> the same shape, or None where exact.
+        errors: input -> the same shape, or None where exact or `errors_unknown`.
         jacobian: output -> input -> [*output, *input]; over features the only key is `explanation.FEATURES`, [*output,
             F].
         jacobian_errors: likewise, None without an error estimate.
+        errors_unknown: whether the numbers have errors that nobody estimated, so that no error stands for no
+            exactness: those of lasso and tree without bootstrap, and of a Jacobian without error_estimate.
         rows: the perturbed copies and their scores, or None.
         diagnostics: how it was computed.
         warnings: what to know about it.
@@ -195,6 +197,7 @@ class Instance:
     errors: dict[str, Array | None] = field(default_factory=dict)
     jacobian: dict[str, dict[str, Array]] = field(default_factory=dict)
     jacobian_errors: dict[str, dict[str, Array | None]] = field(default_factory=dict)
+    errors_unknown: bool = False
     rows: RowScores | None = None
     diagnostics: Diagnostics = Diagnostics()
     warnings: tuple[ResultWarning, ...] = ()
@@ -214,8 +217,9 @@ class Instance:
     ) -> list[Reason]:
         """The features that matter most to the score, the largest first, and whether their order can be trusted.
 
-        Of neighbours that differ by less than their errors allow the first is `tied`: see `Reason`. Features that add
-        nothing, or aren't finite, are no reasons, so there may be fewer than k.
+        Of neighbours that differ by less than their errors allow the first is `tied`, and so is everyone where
+        `errors_unknown`: see `Reason`. Features that add nothing, or aren't finite, are no reasons, so there may be
+        fewer than k.
 
         direction: "for" names those that raise the score, "against" those that lower it, "both" either by size.
         target: which of a list of targets. Of a Jacobian: the element, by row-major index over all its outputs, whose
@@ -236,7 +240,8 @@ class Instance:
             values, errors, name = table.values, table.errors, table.name
         if not 0 <= target < len(values):
             raise invalid("target", f"there is no target {target} among {len(values)}")
-        return rank_reasons(values[target], None if errors is None else errors[target], name, k, direction, x)
+        own = None if errors is None else errors[target]
+        return rank_reasons(values[target], own, name, k, direction, x, errors_known=not self.errors_unknown)
 
     def __repr__(self) -> str:
         if self.status is not None:
@@ -290,7 +295,7 @@ class Explanation:
 
     @cached_property
     def errors(self) -> dict[str, Array | None]:
-        """Input -> errors of the element maps in their shape, or None where the method is exact given its rows."""
+        """Input -> errors of the element maps in their shape; None where they are exact, or where `errors_unknown`."""
         maps = _by_name([i.errors for i in self.instances])
         if not maps and len(self.jacobian_errors) == 1:
             return dict(next(iter(self.jacobian_errors.values())))
@@ -303,8 +308,13 @@ class Explanation:
 
     @cached_property
     def feature_errors(self) -> Array | None:
-        """The shape of feature_values; None where the method is exact given its rows."""
+        """The shape of feature_values; None where the method is exact given its rows, or where `errors_unknown`."""
         return _stack([i.feature_errors for i in self.instances])
+
+    @property
+    def errors_unknown(self) -> bool:
+        """Whether any instance's numbers have errors that nobody estimated: see `Instance.errors_unknown`."""
+        return any(i.errors_unknown for i in self.instances)
 
     @property
     def features(self) -> tuple[Feature, ...]:

@@ -56,18 +56,37 @@ class Occlusion:
 class Lime:
     """LIME (Ribeiro et al. 2016): a weighted surrogate fitted to randomly perturbed rows.
 
+    It draws masks over `features` or rows of a table by `sampling`, and needs one of the two: `Lime()` is refused.
+
+    Where all rows that weigh anything score the same, r_squared is NaN and a low_fit warning says so: the model is
+    constant there, and the coefficients are 0. Where those rows don't differ in any feature (in a kernel so narrow that
+    x alone weighs, far outside a table's statistics) nothing was fitted, and errors are NaN too.
+
     Attributes:
-        num_samples: rows drawn; by default 1000, 5000 with a table.
-        features: what the masks switch.
+        num_samples: rows drawn, x itself the first; by default 1000, 5000 with a table; at least 1 + the number of
+            features. Where there are no more masks than that, all are taken once, weigh together as much as so many,
+            and errors are 0. With `samples` nothing is drawn: it is how many draws those stand for together, which is
+            what weighs against `alpha`; by default as many as they are.
+        features: what the masks switch; excludes `sampling` by a table.
         baseline: what absent features are; by default what the model's spec says, else 0.
-        kernel_width: width of exp(-d^2 / (2 width^2)); by default 0.25 on the cosine distance of masks.
-        surrogate: what is fitted.
-        alpha: strength of the penalty.
-        sampling: how rows are drawn: by masks, or by the training statistics of a table.
+        kernel_width: width of exp(-d^2 / (2 width^2)); by default 0.25 on the cosine distance of masks, 0.75 sqrt(F) on
+            tables.
+        surrogate: what is fitted. The values are the coefficients of a ridge or lasso. A tree has none: its values are
+            the path of x through it, for each feature what the splits on it change in the tree's answer, so that
+            intercept + values is the tree's answer at x; a feature that isn't split on along that path gets 0.
+        alpha: strength of the penalty. Ridge: times the squared coefficients, against the weighted sum of squares, so
+            that more samples shrink less. Lasso: times the absolute coefficients, against half the weighted mean of
+            squares, in the scores' units; at 1 all coefficients of a probability are 0. Tree: it is pruned so that a
+            leaf more explains at least alpha times what one sample contributes in the mean to the scores' squares about
+            their mean, whatever their units; 0 prunes nothing.
+        sampling: how rows are drawn: by masks, or by the training statistics of a table, whose columns are the
+            features.
         samples: the perturbed copies of an earlier result asked for with return_rows, in place of drawn ones: masks as
-            its `rows[i].keep`, a table's as its `rows[i].samples`.
+            its `rows[i].keep`, a table's as its `rows[i].samples`; at least 1 + the number of features. They give its
+            answer again; of masks that are all there are, each once, an exact one, standing for 1000 draws (or for as
+            many as they are, if more) unless num_samples says another number.
         until_error: stop drawing when the largest standard error of a coefficient is below this.
-        bootstrap: replicates for the errors of lasso and tree; 0 is none.
+        bootstrap: replicates for the errors of lasso and tree; 0 is none, and their errors are unknown then.
     """
 
     num_samples: int | None = None

@@ -29,13 +29,14 @@ class Reason:
         feature: the feature's number, the index into feature_values.
         name: what it is called.
         value: what it adds to the score; negative where it lowers it. For a Jacobian the derivative by it.
-        error: the value's error, or None where the method is exact given its rows.
+        error: the value's error; None where the method is exact given its rows, or where not `error_known`.
         x_value: the feature's own value in the instance, or None where it wasn't told.
         tied: not separated from the next: another draw of the perturbed rows may well swap the two, so a text that
             names this one before the next, or leaves the next out, says more than is known. True where the two differ
             by no more than `reasons.SIGMAS` = 2 of their combined errors sqrt(error^2 + next error^2), which takes the
-            errors as independent; exact values tie where they are equal. The next of the last reason is the first
-            feature left out, whatever its sign.
+            errors as independent; exact values tie where they are equal, and those whose errors aren't known always.
+            The next of the last reason is the first feature left out, whatever its sign.
+        error_known: False where the value has an error that nobody estimated: see `Instance.errors_unknown`.
     """
 
     rank: int
@@ -45,10 +46,15 @@ class Reason:
     error: float | None = None
     x_value: float | None = None
     tied: bool = False
+    error_known: bool = True
 
     def __str__(self) -> str:
         name = self.name if self.x_value is None else f"{self.name} = {self.x_value:.4g}"
-        return f"{name}  {figure(self.value, self.error)}" + ("  (not separated from the next)" if self.tied else "")
+        if not self.error_known:
+            note = "  (error not estimated)"
+        else:
+            note = "  (not separated from the next)" if self.tied else ""
+        return f"{name}  {figure(self.value, self.error)}{note}"
 
 
 def figure(value: float, error: float | None) -> str:
@@ -74,10 +80,13 @@ def rank_reasons(
     k: int,
     direction: Direction,
     x: ArrayLike | None = None,
+    *,
+    errors_known: bool = True,
 ) -> list[Reason]:
     """The at most k features of values [F], errors [F], that matter most, largest first; equal ones by number.
 
-    Features whose value is 0, NaN or infinite are none of them. x: the features' own values, F numbers of any shape.
+    Features whose value is 0, NaN or infinite are none of them. errors: None where the values are exact, or not
+    `errors_known`. x: the features' own values, F numbers of any shape.
 
     Raises InvalidArgument for a k below 1, an unknown direction, or an x of another size.
     """
@@ -90,7 +99,7 @@ def rank_reasons(
         raise invalid("x", f"{own.size} values for {values.size} features")
     # In float64, or float32 neighbours would tie by the rounding of their difference.
     held = values.astype(np.float64)
-    spread = np.zeros_like(held) if errors is None else errors.astype(np.float64)
+    spread = np.full_like(held, 0.0 if errors_known else np.nan) if errors is None else errors.astype(np.float64)
     weight = {"both": np.abs(held), "for": held, "against": -held}[direction]
     order = [int(f) for f in np.argsort(-weight, kind="stable") if np.isfinite(held[f])]
     wanted = [f for f in order[:k] if weight[f] > 0]
@@ -111,6 +120,7 @@ def rank_reasons(
             error=None if errors is None else float(spread[f]),
             x_value=None if own is None else float(own[f]),
             tied=tied(place),
+            error_known=errors is not None or errors_known,
         )
         for place, f in enumerate(wanted)
     ]

@@ -28,8 +28,9 @@ class Budget:
     """Most a request may spend.
 
     Attributes:
-        rows: rows over all instances; None: the server's limit.
-        time: seconds of wall time; None: the timeout.
+        rows: rows over all instances; None: the server's limit. With "partial" each instance gets an equal share.
+        time: seconds of wall time; None: the timeout. With "partial" the instances share it evenly, once each in turn
+            has what it needs to say anything.
         on_exhausted: "fail", or "partial" to take what is there, with wider errors.
     """
 
@@ -78,23 +79,24 @@ def explain_request(
     """The message of an explanation; InvalidArgument, naming the field, for what can't be said on the wire."""
     targets, instance_targets = encode_targets(target)
     request = explain_service_pb2.ExplainRequest(
-        model=model,
         inputs=encode_inputs(inputs),
         targets=targets,
         instance_targets=instance_targets,
         inputs_to_explain=_names(inputs_to_explain, "inputs_to_explain"),
         keys=_names(keys, "keys"),
-        request_id=request_id,
-        validate_only=validate_only,
-        reproducible=reproducible,
-        return_rows=return_rows,
     )
+    _write(request, "model", model)
+    _write(request, "request_id", request_id)
+    _write(request, "validate_only", validate_only)
+    _write(request, "reproducible", reproducible)
+    _write(request, "return_rows", return_rows)
     _write(request, "seed", seed)
     _write(request, "priority", priority)
     _write(request, "on_instance_error", on_instance_error)
     _write(request, "method_revision", method_revision)
-    # Only the caller's wish is said: absent means true.
-    _write(request, "element_maps", None if element_maps else False)
+    _write(request, "element_maps", element_maps)
+    if request.element_maps:  # only the caller's wish is said: absent means true
+        request.ClearField("element_maps")
     if budget is not None:
         request.budget.CopyFrom(_budget(budget))
     for name, word in entries(layout) if layout is not None else ():
@@ -132,9 +134,9 @@ def predict_request(
     priority: str = "normal",
 ) -> explain_service_pb2.PredictRequest:
     """The message of a prediction."""
-    request = explain_service_pb2.PredictRequest(
-        model=model, inputs=encode_inputs(inputs), outputs=_names(outputs, "outputs"), request_id=request_id
-    )
+    request = explain_service_pb2.PredictRequest(inputs=encode_inputs(inputs), outputs=_names(outputs, "outputs"))
+    _write(request, "model", model)
+    _write(request, "request_id", request_id)
     _write(request, "priority", priority)
     return request
 
@@ -200,7 +202,7 @@ def _write(message: Any, name: str, value: Any, field: str | None = None) -> Non
                 getattr(message, name).extend(encoded)
             else:
                 getattr(message, name).CopyFrom(encoded)
-        elif isinstance(value, (list, tuple)):
+        elif isinstance(value, (list, tuple)) and hasattr(getattr(message, name), "extend"):
             getattr(message, name).extend(value)
         else:
             setattr(message, name, value.item() if isinstance(value, np.generic) else value)

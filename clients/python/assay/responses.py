@@ -195,6 +195,7 @@ def read_instance(result: explain_pb2.InstanceResult, asked: Asked, contents: Co
         errors=errors,
         jacobian=jacobian,
         jacobian_errors=jacobian_errors,
+        errors_unknown=result.errors_unknown,
         rows=rows,
         diagnostics=Diagnostics(
             alone_difference=alone,

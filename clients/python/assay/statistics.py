@@ -84,7 +84,8 @@ class QuartileTable:
         one-hot groups, members by column. input: the name of X's input, where the model explains several. Every column
         that is in neither is cut at its quartiles; one with a single value has a single bin.
 
-        Raises `InvalidArgument` where X isn't that, names a column that isn't there or has one without a value.
+        Raises `InvalidArgument` where X isn't that, names a column that isn't there or has one without a value or with
+        an infinite one.
         """
         table = _Table(X, input)
         features = table.features(categorical, groups)
@@ -152,6 +153,9 @@ class _Table:
                 raise invalid("X", f"{self._shown(place)} has {len(column)} rows, the first {self._rows}")
             if column.dtype.kind in "OT" and not all(isinstance(v, str) for v in column.tolist()):
                 raise invalid("X", f"{self._shown(place)} holds text and something else: text has no missing value")
+            if column.dtype.kind == "f" and np.isinf(column).any():
+                row = int(np.argmax(np.isinf(column)))
+                raise invalid("X", f"{self._shown(place)} is infinite in row {row}; a missing value is NaN")
         self.numeric = list(self._columns)
 
     def features(self, categorical: Sequence[Column], groups: Sequence[Group]) -> tuple[CategoricalColumn, ...]:

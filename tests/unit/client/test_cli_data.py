@@ -211,7 +211,8 @@ def test_interrupted_it_can_be_gone_on_with(server, tmp_path):
     assert err == f"assay: {kept} of 10 instances are kept in out; the same command goes on from there\n"
     server.delay_of_results = 0.0
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == f"out: {10 - kept} instances kept, {kept} were there before"
+    were = "was" if kept == 1 else "were"
+    assert done.stdout.splitlines()[-1] == f"out: {10 - kept} instances kept, {kept} {were} there before"
 
 
 # ---- replay, verify, compare, delete -----------------------------------------------------------------------------

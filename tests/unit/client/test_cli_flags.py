@@ -4,6 +4,8 @@ import argparse
 import dataclasses
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import assay
@@ -11,12 +13,13 @@ from assay.cli.arguments import parser
 from assay.cli.flags import method_of, parameter_docs, target
 from assay.methods import METHODS
 
+DIGITS = assay.Model("digits", "1", "sha256:" + "12" * 32)
 COMMON = ["explain", "METHOD", "digits", "--input", "x.npy"]
 
 
-def parsed(method, *flags):
+def parsed(method, *flags, model=None):
     words = [method if word == "METHOD" else word for word in COMMON]
-    return method_of(parser().parse_args([*words, *flags]))
+    return method_of(parser().parse_args([*words, *flags]), model or DIGITS)
 
 
 def same(method, expected):
@@ -62,8 +65,8 @@ def test_a_new_method_gets_its_flags_by_itself():
     command = argparse.ArgumentParser()
     add_method_flags(command.add_argument_group(), Novel)
     command.set_defaults(method=Novel)
-    assert method_of(command.parse_args(["--count", "3"])) == Novel(3)
-    assert method_of(command.parse_args(["--count", "3", "--share", "0.25"])) == Novel(3, 0.25)
+    assert method_of(command.parse_args(["--count", "3"]), DIGITS) == Novel(3)
+    assert method_of(command.parse_args(["--count", "3", "--share", "0.25"]), DIGITS) == Novel(3, 0.25)
     assert "how many, over two lines" in " ".join(command.format_help().split())
 
 
@@ -157,3 +160,112 @@ def test_usage_errors_say_what_would_be_right(flags, said, capsys):
 def test_targets(text, expected):
     found = target(text)
     assert (found.output, found.index, found.label, found.top_rank) == expected
+
+
+# ---- training rows -------------------------------------------------------------------------------------------------
+
+COLUMNS = {
+    "age": np.array([[30], [40], [50], [60]]),
+    "income": np.array([[1], [np.nan], [3], [5]], np.float32),
+    "city": np.array([["Rome"], ["Oslo"], ["Rome"], ["Rome"]]),
+}
+BY_INPUT = assay.Model(
+    "loans",
+    "1",
+    DIGITS.digest,
+    inputs=(
+        assay.TensorInfo("age", "int64", (1,)),
+        assay.TensorInfo("income", "float32", (1,)),
+        assay.TensorInfo("city", "str", (1,)),
+    ),
+)
+MATRIX = np.array([[30, 1, 0, 1], [40, np.nan, 1, 0], [50, 3, 0, 1], [60, 5, 0, 0]], np.float32)
+FEATURES = ("age", "income", "oslo", "rome")
+ONE_INPUT = assay.Model(
+    "flat",
+    "1",
+    DIGITS.digest,
+    inputs=(assay.TensorInfo("x", "float32", (4,)),),
+    spec=assay.ModelSpec(feature_names={"x": FEATURES}),
+)
+
+
+@pytest.fixture
+def training(tmp_path, monkeypatch):
+    """The same rows, of either model, in all forms."""
+    monkeypatch.chdir(tmp_path)
+    columns = {name: column[:, 0] for name, column in COLUMNS.items()}
+    np.savez("columns.npz", **columns, bought=np.zeros(4))
+    arrow = {name: pa.array(column, from_pandas=True) for name, column in columns.items()}
+    pq.write_table(pa.table({**arrow, "bought": [0, 1, 0, 1]}), "columns.parquet", row_group_size=2)
+    flat = dict(zip(FEATURES, MATRIX.T, strict=True))
+    np.savez("flat.npz", **flat, bought=np.zeros(4))
+    arrow = {name: pa.array(column, from_pandas=True) for name, column in flat.items()}
+    pq.write_table(pa.table({**arrow, "id": list("abcd")}), "flat.parquet")
+    np.save("matrix.npy", MATRIX)
+    np.savez("lone.npz", X=MATRIX)
+    np.savez("named.npz", x=MATRIX, y=np.zeros(4))
+
+
+def sampled(*flags, model):
+    return parsed("lime", *flags, model=model).sampling.encode()
+
+
+@pytest.mark.parametrize("file", ["columns.npz", "columns.parquet"])
+@pytest.mark.parametrize("kind", ["quartile", "gaussian"])
+def test_training_rows_of_columns_by_input(training, kind, file):
+    table = {"quartile": assay.QuartileTable, "gaussian": assay.GaussianTable}[kind]
+    assert sampled("--sampling", f"{kind}={file}", model=BY_INPUT) == table.fit(COLUMNS).encode()
+    coded = table.fit(COLUMNS, categorical=["age"]).encode()
+    assert sampled("--sampling", f"{kind}={file}", "--categorical", "age", model=BY_INPUT) == coded
+
+
+@pytest.mark.parametrize(
+    "file", ["flat.npz", "flat.parquet", "matrix.npy", "lone.npz", "lone.npz:X", "named.npz", "named.npz:x"]
+)
+def test_training_rows_of_one_input_by_its_features(training, file):
+    flags = ["--sampling", f"quartile={file}"]
+    assert sampled(*flags, model=ONE_INPUT) == assay.QuartileTable.fit(MATRIX).encode()
+    town = assay.Group("town", (2, 3), "one_hot")
+    wanted = assay.QuartileTable.fit(MATRIX, categorical=[0], groups=[town]).encode()
+    for age, members in (("age", "oslo,rome"), ("0", "2,3")):
+        assert sampled(*flags, "--categorical", age, "--group", f"town={members}", model=ONE_INPUT) == wanted
+
+
+def test_training_rows_by_the_columns_of_the_data(training):
+    nameless = dataclasses.replace(ONE_INPUT, spec=assay.ModelSpec())
+    flags = ["--sampling", "quartile=flat.parquet", "--columns", ",".join(FEATURES), "--data", "flat.parquet"]
+    assert sampled(*flags, model=nameless) == assay.QuartileTable.fit(MATRIX).encode()
+
+
+@pytest.mark.parametrize(
+    ("flags", "model", "said"),
+    [
+        ("--sampling quartile=columns.parquet", ONE_INPUT, "no column 'oslo', a feature of input 'x'"),
+        ("--sampling quartile=named.npz", BY_INPUT, "holds x, y: none of them is an input or a feature of loans@1"),
+        ("--sampling quartile=matrix.npy --categorical town", ONE_INPUT, "no column 'town'; they have age, income"),
+        ("--sampling quartile=columns.npz --categorical 0", BY_INPUT, "no column '0'; they have age, income, city"),
+        ("--sampling quartile=matrix.npy --categorical 9", ONE_INPUT, "X has no column 9"),
+        ("--sampling quartile=matrix.npy --group town=oslo,x", ONE_INPUT, "no column 'x'"),
+        ("--categorical age", BY_INPUT, "tells of the columns of --sampling"),
+        ("--sampling mask --group a=b", BY_INPUT, "tells of the columns of --sampling"),
+    ],
+)
+def test_training_rows_that_dont_fit_are_told(training, flags, model, said):
+    with pytest.raises(assay.InvalidArgument, match=said):
+        parsed("lime", *flags.split(), model=model)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ("--sampling quartile=gone.parquet", "No such file"),
+        ("--sampling quartile=rows.csv", "is no .npy, .npz"),
+        ("--sampling quartile=columns.parquet:age", "is no .npy, .npz"),
+        ("--group oslo,rome", "is no NAME=A,B,C"),
+    ],
+)
+def test_usage_errors_of_training_rows(training, flags, said, capsys):
+    with pytest.raises(SystemExit):
+        parsed("lime", *flags.split())
+    assert said in capsys.readouterr().err

@@ -459,6 +459,17 @@ def test_a_tensor_that_goes_while_a_folder_is_held_is_written_again(pair, tmp_pa
     assert evidence.verify() == []
 
 
+def test_a_tensor_that_two_instances_share_is_missed_by_both(pair, tmp_path):
+    server, client = pair
+    x = X[[0, 0, 2]]
+    keep(client, tmp_path / "e", parts(x=x, keys=KEYS[:3]))
+    unlink_input(tmp_path / "e", "c-0")
+    server.versions = {"numpy": "2.1"}
+    run, _ = keep(client, tmp_path / "e", parts(x=x, keys=KEYS[:3]))
+    assert (run.kept, run.skipped, run.damaged) == (2, 1, 2)
+    assert assay.Evidence(tmp_path / "e").verify() == []
+
+
 # ---- whose a folder is -------------------------------------------------------------------------------------------
 
 

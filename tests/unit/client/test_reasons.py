@@ -176,8 +176,8 @@ def test_elements_without_names_are_named_by_where_they_stand():
 def test_values_with_unknown_errors_are_never_exact():
     lasso = Instance(0, feature_values=np.array([2.0, 1.0]), features=NAMES[:2], errors_unknown=True)
     assert [(r.tied, r.error_known) for r in lasso.top_reasons()] == [(True, False), (False, False)]
-    block = {"y": {"x": np.array([[1.0, 5.0, 2.0]])}}
-    jacobian = Instance(0, scores=np.zeros(1), jacobian=block, jacobian_errors={"y": {"x": None}}, errors_unknown=True)
+    block = {"y": {"x": np.array([[1.0, 5.0, 2.0], [0.0, 0.0, 0.0]])}}
+    jacobian = Instance(0, scores=np.zeros(2), jacobian=block, jacobian_errors={"y": {"x": None}}, errors_unknown=True)
     assert [(r.name, r.tied) for r in jacobian.top_reasons(2)] == [("x[1]", True), ("x[2]", True)]
     exact = dataclasses.replace(lasso, errors_unknown=False)
     assert not any(r.tied for r in exact.top_reasons())

@@ -55,7 +55,7 @@ def test_columns_by_input(kind, rows):
     ("rows", "said"),
     [
         (np.array([[1, 2], [3, np.inf], [np.nan, 5]]), "column 1 is infinite in row 1"),
-        ({"age": AGE, "debt": -DEBT / np.array([1, 1, 0, 0], np.float32)}, "'debt' is infinite in row 2"),
+        ({"age": AGE, "debt": np.array([1, NAN, -np.inf, 5], np.float32)}, "'debt' is infinite in row 2"),
     ],
 )
 def test_infinite_values_are_refused_by_their_column(kind, rows, said):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 from typing import Any
 
 from assay.cli import asking, report
 from assay.cli.connecting import connected, timeout
 from assay.cli.data_set import data_of
 from assay.cli.flags import method_of
-from assay.compare import Comparison, compare
+from assay.compare import Comparison, Mean, compare
 from assay.errors import invalid
 
 
@@ -23,7 +24,8 @@ def compare_models(args: argparse.Namespace) -> None:
         a, b = (client.get_model(ref, timeout=timeout(args)) for ref in (args.model, args.other))
         data = data_of(args, a)
         settings = asking.settings(args, "skip")
-        found = compare(client, a, b, data, method_of(args), target, k=args.reasons, timeout=args.timeout, **settings)
+        method = method_of(args, a)
+        found = compare(client, a, b, data, method, target, k=args.reasons, timeout=args.timeout, **settings)
     if args.json:
         report.print_json(_as_json(found))
     else:
@@ -36,7 +38,7 @@ def _print(found: Comparison, top: int) -> None:
     left += [f"{found.other_target:,} had another target"] * bool(found.other_target)
     print(f"{found.a.ref} and {found.b.ref}: {n:,} of {found.instances:,} instances compared" + _listed(left))
     score = found.score_difference
-    print(f"  score             {score.value:+.4g} ± {score.error:.2g} on average,", end=" ")
+    print(f"  score             {_mean(score)} on average,", end=" ")
     print(f"at most {found.largest_score_difference:.4g}")
     changed = int(found.changed.sum())
     print(f"  top {found.k} reasons     others in {changed:,} of {n:,} instances")
@@ -47,10 +49,14 @@ def _print(found: Comparison, top: int) -> None:
     one, two = max(11, len(a)), max(11, len(b))
     print(f"  {title:{width}}  {a:>{one}}  {b:>{two}}  difference")
     for f in shown:
-        moved = f"{f.difference.value:+.4g} ± {f.difference.error:.2g}"
-        print(f"  {f.name:{width}}  {f.a:+{one}.4g}  {f.b:+{two}.4g}  {moved}")
+        print(f"  {f.name:{width}}  {f.a:+{one}.4g}  {f.b:+{two}.4g}  {_mean(f.difference)}")
     if more := len(found.features) - len(shown):
         print(f"  … and {more:,} more feature{'s that differ' if more > 1 else ' that differs'} less")
+
+
+def _mean(mean: Mean) -> str:
+    """With its error, where more than one instance says what that is."""
+    return f"{mean.value:+.4g}" + ("" if math.isnan(mean.error) else f" ± {mean.error:.2g}")
 
 
 def _listed(parts: list[str]) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from assay.cli import asking, report
 from assay.cli.connecting import connected, timeout
-from assay.cli.files import load_inputs
+from assay.cli.files import columns_of, load_inputs
 from assay.cli.flags import method_of
 from assay.cli.output import results, save, save_pictures
 from assay.cli.progress import Counter
@@ -31,11 +31,11 @@ def explain_data_set(args: argparse.Namespace) -> int:
     """Explains part by part; the exit status, 1 where an instance failed."""
     if args.validate_only:
         raise invalid("validate-only", "is for --input without --evidence: try it on a few instances")
-    method, target = method_of(args), asking.targets(args)
+    target = asking.targets(args)
     call = {**asking.settings(args, "skip"), "timeout": args.timeout, "request_id": args.request_id}
     with connected(args) as client:
         model = client.get_model(args.model, timeout=timeout(args))
-        data = data_of(args, model)
+        method, data = method_of(args, model), data_of(args, model)
         if not args.evidence:
             events = client.explain_many(model, iter(data), method, target, **call)
             seen = _Seen(bool(args.out or args.png or args.json))
@@ -62,10 +62,20 @@ def _kept(args: argparse.Namespace, evidence: Evidence, run: Keeping, model: Mod
         raise
     status = _told(args, model, data, seen)
     if not args.json:
-        before = f", {run.skipped:,} were there before" if run.skipped else ""
-        failed = f", {run.failed:,} failed (the same command tries them again)" if run.failed else ""
-        print(f"{evidence.folder}: {run.kept:,} instances kept{before}{failed}")
+        told = [f"{run.kept:,} instance{'s' * (run.kept != 1)} kept"]
+        if run.skipped:
+            told.append(f"{run.skipped:,} {_were(run.skipped)} there before")
+        if run.damaged:
+            again = "is made again" if run.damaged == 1 else "are made again"
+            told.append(f"{run.damaged:,} {_were(run.damaged)} damaged and {again}")
+        if run.failed:
+            told.append(f"{run.failed:,} failed (the same command tries {'them' if run.failed > 1 else 'it'} again)")
+        print(f"{evidence.folder}: {', '.join(told)}")
     return status
+
+
+def _were(count: int) -> str:
+    return "was" if count == 1 else "were"
 
 
 def need_input(args: argparse.Namespace) -> None:
@@ -90,23 +100,12 @@ def data_of(args: argparse.Namespace, model: Model) -> Dataset:
         raise invalid("data", f"{args.data!r} is no .npz or .parquet file, such as rows.parquet or rows.npz[0:100]")
     start, stop = (int(match[end]) if match[end] else None for end in ("start", "stop"))
     rows = slice(start, stop if match["colon"] or start is None else start + 1)
-    columns, keys = _columns(args.columns, model), args.key_column
+    columns, keys = columns_of(args.columns, model), args.key_column
     try:
         return read_data(match["path"], model, columns=columns, key_column=keys, rows=rows, part_rows=args.part_rows)
     except InvalidArgument as error:  # the flags are called like the parameters, but for this
         ((field, said),) = error.violations
         raise invalid(field.replace("_", "-"), said) from error
-
-
-def _columns(pairs: Sequence[tuple[str, Sequence[str]]] | None, model: Model) -> dict[str, Sequence[str]]:
-    """`--columns` by input; the name may be left out for a one-input model."""
-    found = dict(pairs or ())
-    if "" in found:
-        if len(model.inputs) != 1:
-            names = ", ".join(info.name for info in model.inputs)
-            raise invalid("columns", f"{model.ref} has several inputs ({names}): --columns INPUT=a,b,c")
-        found[model.inputs[0].name] = found.pop("")
-    return found
 
 
 @dataclass

@@ -34,11 +34,11 @@ def explain(args: argparse.Namespace) -> int:
         need_pillow()
     if args.data or args.evidence:
         return explain_data_set(args)
-    method, target, settings = method_of(args), asking.targets(args), asking.settings(args, "fail")
+    target, settings = asking.targets(args), asking.settings(args, "fail")
     call = {"timeout": timeout(args), "request_id": args.request_id, "keys": args.instance_key}
     with connected(args) as client:
         model = client.get_model(args.model, timeout=timeout(args))
-        layouts = asking.layouts(args, model.spec.layouts)
+        method, layouts = method_of(args, model), asking.layouts(args, model.spec.layouts)
         inputs = load_inputs(args.input, model, layouts)
         asked = {**settings, **call, "target": target, "validate_only": args.validate_only}
         try:

@@ -61,6 +61,17 @@ def load_inputs(specs: Sequence[str], model: Model, layouts: Mapping[str, str]) 
     return inputs
 
 
+def columns_of(pairs: Sequence[tuple[str, Sequence[str]]] | None, model: Model) -> dict[str, Sequence[str]]:
+    """`--columns` by input; the name may be left out for a one-input model."""
+    found = dict(pairs or ())
+    if "" in found:
+        if len(model.inputs) != 1:
+            names = ", ".join(info.name for info in model.inputs)
+            raise invalid("columns", f"{model.ref} has several inputs ({names}): --columns INPUT=a,b,c")
+        found[model.inputs[0].name] = found.pop("")
+    return found
+
+
 def plane(array: Array, layout: str) -> Array | None:
     """An instance as [H, W], the mean over its channels; None where it is no picture."""
     if array.ndim == 2 and layout in ("", "NCHW", "NHWC"):

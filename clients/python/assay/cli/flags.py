@@ -12,9 +12,11 @@ from typing import Any, Literal
 
 from assay.baselines import Baseline, GaussianBlur, MeanBaseline, SegmentMean
 from assay.cli.files import load_array
+from assay.cli.training import TrainingRows, add_training_flags, need_rows
 from assay.errors import AssayError
 from assay.features import Elements, Features, Grid, Groups, Segments, Superpixels
 from assay.methods import Interval, Method, Sampling, Scale, Sizes
+from assay.models import Model
 from assay.statistics import GaussianTable, QuartileTable
 from assay.targets import Target
 from assay.tensors import Array, is_digest
@@ -44,17 +46,27 @@ def add_method_flags(group: argparse._ArgumentGroup, method: type[Method]) -> st
                 options |= {"action": "append"}
                 parse, metavar = per_input(parse), f"[INPUT=]{metavar}"
             group.add_argument(flag, type=_told(parse), metavar=metavar, required=required, **options)
+        if kind == Sampling:
+            add_training_flags(group)
     return " ".join(f"{metavar} is {text}." for metavar, text in notes.items())
 
 
-def method_of(args: argparse.Namespace) -> Method:
-    """The method that the flags of `add_method_flags` say; a flag that wasn't given leaves its default."""
+def method_of(args: argparse.Namespace, model: Model) -> Method:
+    """The method that the flags of `add_method_flags` say; a flag that wasn't given leaves its default.
+
+    model: the one it is for, which knows what the columns of training rows are.
+    """
     kind: type[Method] = args.method
     given: dict[str, Any] = {}
     for parameter in dataclasses.fields(kind):
         value = getattr(args, _dest(parameter.name))
         if value is not None:
             given[parameter.name] = joined(value) if isinstance(value, list) else value
+    rows = given.get("sampling")
+    if isinstance(rows, TrainingRows):
+        given["sampling"] = rows.fit(model, args)
+    else:
+        need_rows(args)
     return kind(**given)
 
 
@@ -178,12 +190,12 @@ def _baseline(text: str) -> Baseline:
         raise ValueError(f"{text!r} is none of {_NOTES['BASELINE']}") from None
 
 
-def _sampling(text: str) -> Sampling:
+def _sampling(text: str) -> Sampling | TrainingRows:
     kind, _, file = text.partition("=")
     if kind == "quartile" and file:
-        return QuartileTable.fit(load_array(file))
+        return TrainingRows(QuartileTable, file)
     if kind == "gaussian" and file:
-        return GaussianTable.fit(load_array(file))
+        return TrainingRows(GaussianTable, file)
     if text != "mask":
         raise ValueError(f"{text!r} is none of {_NOTES['SAMPLING']}")
     return "mask"
@@ -208,7 +220,10 @@ def _features(text: str) -> Features:
 _NOTES = {
     "BASELINE": "a number, mean, mean:AXES, blur:SIGMA, segment-mean, sha256:… or FILE.npy",
     "CUT": "elements, grid:ROWS,COLS, superpixels:N, segments:[INPUT=]FILE.npy or groups (those of the model's spec)",
-    "SAMPLING": "mask, quartile=FILE or gaussian=FILE with the training rows",
+    "SAMPLING": (
+        "mask, quartile=FILE or gaussian=FILE with the training rows: a matrix in .npy or .npz:ARRAY, or columns by "
+        "input or by feature name in .npz or .parquet"
+    ),
 }
 
 _PARSERS: Mapping[Any, tuple[Callable[[str], Any], str]] = {

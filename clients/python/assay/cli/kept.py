@@ -12,7 +12,7 @@ from typing import Any
 
 from assay.cli import report
 from assay.cli.connecting import connected, timeout
-from assay.errors import AssayError, DataLoss, Unavailable, invalid
+from assay.errors import AssayError, DataLoss, NotFound, Unavailable, invalid
 from assay.explanation import Record
 from assay.kept.folder import Evidence
 from assay.kept.manifest import is_evidence
@@ -65,17 +65,26 @@ def verify(args: argparse.Namespace) -> int:
     except DataLoss:  # which is among the problems
         lines = []
     failed = sum(line.status == "failed" for line in lines)
+    if not problems and len(lines) == failed:
+        problems = [_nothing(args.path)]
     if args.json:
         report.print_json({"records": len(lines) - failed, "failed": failed, "problems": problems})
         return int(bool(problems))
     for problem in problems:
         print(problem)
-    instances = f"; {failed:,} instances failed and have none" if failed else ""
+    without = "failed and has none" if failed == 1 else "failed and have none"
+    instances = f"; {failed:,} instance{'s' * (failed != 1)} {without}" if failed else ""
     verdict = (
         f"{len(problems):,} problems" if len(problems) > 1 else "1 problem" if problems else "all as they were kept"
     )
-    print(f"{args.path}: {len(lines) - failed:,} records and their tensors: {verdict}{instances}")
+    count = len(lines) - failed
+    records = f"{count:,} record{'s' * (count != 1)} and {'its' if count == 1 else 'their'} tensors"
+    print(f"{args.path}: {records}: {verdict}{instances}")
     return int(bool(problems))
+
+
+def _nothing(path: Path) -> str:
+    return f"{path} holds no records: nothing was kept in it yet"
 
 
 def _evidence(path: Path) -> Evidence:
@@ -90,6 +99,8 @@ def _records(path: Path, folder: Path | None) -> tuple[Evidence, Iterator[tuple[
         if folder is not None:
             raise invalid("evidence", "belongs to the record of one decision; a folder holds its own")
         evidence = _evidence(path)
+        if not evidence.done():
+            raise NotFound(_nothing(path))
         return evidence, _all(evidence)
     data = path.read_bytes()
     if folder is None:

@@ -116,6 +116,8 @@ def print_instance(instance: Instance, top: int) -> None:
             for f in np.argsort(-np.abs(np.nan_to_num(values)), kind="stable")[:top]:
                 error = f" ± {errors[f]:.2g}" if errors is not None else ""
                 print(f"  {values[f]:+10.4g}{error}  {instance.feature_name(int(f))}")
+    if instance.errors_unknown:
+        print("  errors not estimated: how certain these numbers and their order are isn't known")
 
 
 def _print_maps(maps: Mapping[str, Array]) -> None:
@@ -172,6 +174,7 @@ def _instance(instance: Instance) -> dict[str, Any]:
         "baseline_scores": _listed(instance.baseline_scores),
         "feature_values": _listed(instance.feature_values),
         "feature_errors": _listed(instance.feature_errors),
+        "errors_unknown": instance.errors_unknown,
         "features": [dataclasses.asdict(feature) for feature in instance.features],
         "windows": [dataclasses.asdict(grid) for grid in instance.windows],
         "maps": {name: _statistics(array) for name, array in instance.attributions.items()},

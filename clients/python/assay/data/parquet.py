@@ -41,8 +41,8 @@ class ParquetData:
     ) -> ParquetData:
         """As `datasets.read_data`."""
         source_names(model, columns)
+        held = column_names(path)
         with _opened(path) as file:
-            held = [str(name) for name in file.schema_arrow.names]
             count = file.metadata.num_rows
         sources = {info.name: (info, _columns_of(info, model, columns, held, path)) for info in model.inputs}
         if key_column is not None and key_column not in held:
@@ -71,6 +71,12 @@ class ParquetData:
         inputs = {name: _input(batch, names, info, first) for name, (info, names) in self.sources.items()}
         keys = None if self.key_column is None else keyed(batch.column(self.key_column).to_pylist(), first)
         yield from split(inputs, keys, self.part_rows)
+
+
+def column_names(path: Path) -> list[str]:
+    """The columns of a Parquet file."""
+    with _opened(path) as file:
+        return [str(name) for name in file.schema_arrow.names]
 
 
 def _pyarrow() -> Any:

@@ -58,6 +58,9 @@ class Evidence:
         self._writing = threading.Lock()  # parts are made on a thread of their own, and hold tensors too
         self._manifest = Manifest(self.folder / "manifest.jsonl")
         self._identity: Identity | None = None
+        self._is_said = False  # whether the folder says what the identity is
+        self._last: dict[tuple[str, str | int], Decision] = {}  # by request and name, while this writes
+        self._damaged: set[tuple[str, str | int]] = set()  # found by `damage`, to be made again
         self._files: set[str] = set()
 
     def __enter__(self) -> Self:
@@ -80,7 +83,9 @@ class Evidence:
         beside_others: bool = False,
         **settings: Unpack[Settings],
     ) -> None:
-        """Says what the decisions to come are the answers to, and keeps the tensors it holds.
+        """Says what the decisions to come are the answers to; it is kept, with its tensors, beside the first record.
+
+        So a folder without a record is evidence of nothing yet, and any request may begin in it.
 
         model: one with its digest, as `get_model` gives it. beside_others: let the folder hold evidence of other
         requests too, which is refused otherwise.
@@ -88,21 +93,18 @@ class Evidence:
         Raises `FailedPrecondition`, naming what differs, where the folder holds evidence of another request, and where
         another process is writing into it.
         """
-        self._open()
         identity = Identity.of(model, method, target, **settings)
-        others = {name: said for name, said in self._requests().items() if name != identity.name}
+        self._open()
+        owners = {line.request for line in self._last.values() if line.status != "failed"}
+        others = owners - {identity.name}
         if others and not beside_others:
             said = f"{self.folder} holds evidence of another request"
-            changed = differences(next(iter(others.values())), identity.said)
+            before = self._requests().get(min(others))
+            changed = differences(before, identity.said) if before else "what was asked isn't there any more"
             raise FailedPrecondition(f"{said}: {changed}; use another folder, or let it stand beside others")
-        for digest, array in identity.tensors.items():
-            self._tensors.put(array, digest)
-        path = self.folder / "requests" / f"{identity.name}.json"
-        if not path.is_file():
-            sync_folder(self.folder / "tensors")
-            write_whole(path, json.dumps(identity.said, indent=2).encode())
-            sync_folder(path.parent)
-        self._identity = identity
+        self._identity, self._is_said = identity, False
+        if owners:
+            self._say(identity)
 
     def keep(self, tensors: Mapping[str, Array]) -> None:
         """Keeps tensors beyond those of `begin`, such as the weights of one instance's target: {digest: array}."""
@@ -115,23 +117,58 @@ class Evidence:
         inputs: {input name: array [*input]} that it was asked for with, no batch axis. position: its place in the data
         set, where that isn't its place in the request.
 
-        Raises `DataLoss` where the record isn't that of these inputs, results or request, or two instances have one
-        key.
+        A record that is there already is as good as added. One that was damaged gives way to another.
+
+        Raises `DataLoss` where the record isn't that of these inputs, results or request, or where the key, or the
+        position of an instance without one, has another record.
         """
         if self._identity is None:
             raise ValueError("begin comes before add")
         place = instance.position if position is None else position
         digests = {name: tensor_digest(array) for name, array in inputs.items()}
         line = Decision(place, instance.key, instance.completion, inputs=_joint(digests), request=self._identity.name)
+        record, kept = instance.record, {}
         if instance.status is not None:
-            error = instance.status
+            error, record = instance.status, None
             line = replace(line, status="failed", code=error.code, reason=error.reason, message=str(error))
-        elif instance.record is None:
+        elif record is None:
             raise DataLoss(f"instance {place} came without a record")
         else:
-            line = self._add(instance, instance.record, line, inputs, digests)
-        self._manifest.add(line)
+            line = replace(line, digest=record.digest)
+            kept = self._checked_tensors(instance, record, line, inputs, digests)
+        with self._writing:
+            own = line.request, line.name
+            before = self._last.get(own)
+            # What was found damaged is made again, though its tensor has come back with another instance by now.
+            stands = before is not None and before.status != "failed" and own not in self._damaged
+            if before is not None and stands and not self.damage(before):
+                if line.digest == before.digest:
+                    return before
+                what = "key" if line.key else "position"
+                said = f"{line.name!r} is the {what} of two decisions, and {self.folder} holds the first"
+                raise DataLoss(f"{said}; each instance needs a {what} of its own")
+            if record is not None:
+                self._say(self._identity)
+                line = self._add(record, replace(line, file=before.file if before else ""), kept)
+            self._manifest.add(line)
+            self._last[own] = line
+            self._damaged.discard(own)
         return line
+
+    def damage(self, decision: Decision) -> str:
+        """What is wrong with a decision that has a record: it was changed, or it or a tensor is gone; "" where nothing.
+
+        Tensors aren't read, which `verify` does. `add` then takes another record in its place.
+        """
+        try:
+            sent = _sent(self.record(decision).load())
+            gone = next((digest for digest in sent if self._tensors.is_missing(digest)), None)
+            said = "" if gone is None else f"tensor {gone} of {decision.file} is gone"
+        except DataLoss as error:
+            said = str(error)
+        if said:
+            self._damaged.add((decision.request, decision.name))
+        return said
 
     def close(self) -> None:
         """Lets other processes write."""
@@ -143,7 +180,12 @@ class Evidence:
         for part in _PARTS:
             (self.folder / part).mkdir(_FOLDER, parents=True, exist_ok=True)
         self._manifest.open()
-        self._files = {line.file.casefold() for line in self._manifest.lines() if line.file}
+        try:
+            self._last = {(line.request, line.name): line for line in self._manifest.lines()}
+        except DataLoss:
+            self._manifest.close()
+            raise
+        self._files = {line.file.casefold() for line in self._last.values() if line.file}
         for part in _PARTS:
             remove_leftovers(self.folder / part)
 
@@ -151,14 +193,27 @@ class Evidence:
         for digest, array in tensors.items():
             self._tensors.put(array, digest)
 
-    def _add(
+    def _say(self, identity: Identity) -> None:
+        """Keeps what was asked, with its tensors."""
+        if self._is_said:
+            return
+        self._keep(identity.tensors)
+        sync_folder(self.folder / "tensors")
+        path = self.folder / "requests" / f"{identity.name}.json"
+        if not path.is_file():
+            write_whole(path, json.dumps(identity.said, indent=2).encode())
+            sync_folder(path.parent)
+        self._is_said = True
+
+    def _checked_tensors(
         self,
         instance: Instance,
         record: Record,
         line: Decision,
         inputs: Mapping[str, Array],
         digests: Mapping[str, str],
-    ) -> Decision:
+    ) -> dict[str, Array]:
+        """The tensors that a record names, {digest: array}. DataLoss where it isn't that of this instance."""
         said = _checked(record, record.digest, f"the record of instance {line.position}")
         if said["inputs"] != digests:
             raise DataLoss(f"the record of instance {line.position} is of other inputs")
@@ -167,12 +222,15 @@ class Evidence:
         kept = by_digest(instance, said)
         for name, digest in digests.items():
             kept[digest] = np.asarray(inputs[name])
-        with self._writing:
-            self._keep(kept)
-            sync_folder(self.folder / "tensors")
-            line = replace(line, digest=record.digest, file=f"records/{self._file_name(line)}")
-            write_whole(self.folder / line.file, record.json)
-            sync_folder(self.folder / "records")
+        return kept
+
+    def _add(self, record: Record, line: Decision, tensors: Mapping[str, Array]) -> Decision:
+        """Keeps a record, in the line's file or a new one, and its tensors."""
+        self._keep(tensors)
+        sync_folder(self.folder / "tensors")
+        line = line if line.file else replace(line, file=f"records/{self._file_name(line)}")
+        write_whole(self.folder / line.file, record.json)
+        sync_folder(self.folder / "records")
         return line
 
     def _file_name(self, line: Decision) -> str:
@@ -189,9 +247,15 @@ class Evidence:
     # ---- reading -------------------------------------------------------------------------------------------------
 
     def decisions(self) -> list[Decision]:
-        """The last word on each instance of each request, in the order of their positions."""
+        """The last word on each instance of each request, in the order of their positions.
+
+        Of a request that kept nothing, what failed is left out once the folder is evidence of another.
+        """
         last = {(line.request, line.name): line for line in self._manifest.lines()}
-        return sorted(last.values(), key=lambda line: line.position)
+        said = {line.request for line in last.values() if line.status != "failed"}
+        said |= {path.stem for path in self._request_files()} if said else set()
+        listed = (line for line in last.values() if not said or line.request in said)
+        return sorted(listed, key=lambda line: line.position)
 
     def done(self) -> dict[str | int, Decision]:
         """Key, or position where there is none -> decision, of those that have a record.
@@ -248,10 +312,10 @@ class Evidence:
         return problems
 
     def _requests(self) -> dict[str, Any]:
-        found = {}
-        for path in sorted((self.folder / "requests").glob("[!.]*.json")):
-            found[path.stem] = _read_json(path)
-        return found
+        return {path.stem: _read_json(path) for path in self._request_files()}
+
+    def _request_files(self) -> list[Path]:
+        return sorted((self.folder / "requests").glob("[!.]*.json"))
 
 
 def input_digest(inputs: Mapping[str, Array]) -> str:

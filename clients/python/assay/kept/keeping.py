@@ -36,8 +36,8 @@ class Keeping:
         run.kept, run.failed, run.skipped
 
     It yields what `Client.explain_many` does, but `position` of an instance is its place among all `parts`. An instance
-    that has a record in the evidence is skipped, one that failed before is tried again. Each is kept before it is
-    yielded.
+    that has a record in the evidence is skipped; one that failed before, or whose record was changed, or of which the
+    record or a tensor is gone, is tried again. Each is kept before it is yielded.
 
     parts: instances as arrays, never by digest; with keys, or told apart by their positions. The method's revision is
     that of the first run: another one is refused. beside_others: as in `Evidence.begin`. The other parameters are those
@@ -50,6 +50,7 @@ class Keeping:
         kept: instances that were kept in this run.
         failed: instances that failed in this run.
         skipped: instances that were kept before.
+        damaged: instances that were kept before and are tried again, since not all of it is there any more.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class Keeping:
         beside_others: bool = False,
         **settings: Unpack[Settings],
     ) -> None:
-        self.kept = self.failed = self.skipped = 0
+        self.kept = self.failed = self.skipped = self.damaged = 0
         self._client, self._evidence, self._parts = client, evidence, parts
         self._model, self._method, self._target = model, method, target
         self._beside_others = beside_others
@@ -120,8 +121,12 @@ class Keeping:
                     raise invalid("keys", f"{said}; each needs its own")
                 seen[name] = place
                 own = {of: array[row] for of, array in inputs.items()}
+                damage = ""
                 if name in done:
                     self._check_unchanged(name, done[name], own)
+                    damage = self._evidence.damage(done[name])
+                    self.damaged += bool(damage)
+                if name in done and not damage:
                     self.skipped += 1
                 else:
                     wanted.append(row)

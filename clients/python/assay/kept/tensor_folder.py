@@ -40,6 +40,11 @@ class TensorFolder:
             self._held.add(digest)
         return digest in self._held
 
+    def is_missing(self, digest: str) -> bool:
+        """Whether there is no file for it any more; looks at the disk, whatever was seen there before."""
+        self._held.discard(digest)
+        return not self.holds(digest)
+
     def get(self, digest: str) -> Array:
         """The array, read-only. NotFound where there is none, DataLoss where it isn't what its name says."""
         path = self._found(digest)
