@@ -107,11 +107,13 @@ class Jacobian:
 
     Attributes:
         scheme: how the difference is taken.
-        step: absolute step, above 0; by default several are tried and the smallest error taken.
+        step: absolute step, above 0; by default several are tried and the smallest error taken: first three, and with
+            error_estimate up to four shorter or two longer ones, for the elements alone that need them.
         rel_step: step as a multiple of the scale; excludes step.
         scale: scale of each element, such as the training standard deviation; by default max(1, |x|).
         outputs: outputs differentiated; by default all floating-point ones.
-        features: differentiate by groups of elements moved together in place of single elements.
+        features: differentiate by groups of elements moved together in place of single elements. Every element of a
+            group moves by its scale, so that the derivative by a group of one element is its own times its scale.
         bounds: lower and upper end that the steps stay inside of.
         error_estimate: estimate the error of each entry.
     """

@@ -16,7 +16,7 @@ from assayd.types.request import Bounds, Elements, FeatureSpec, GivenSegments, P
 from assayd.types.result import Scores
 from assayd.types.rows import NudgeRows, Plan
 from assayd.types.subject import Segments, Subject
-from tests.drive import drive
+from tests.drive import Score, drive
 from tests.reference.networks import elements_of
 
 HERE = {"": 0.125}
@@ -229,7 +229,9 @@ def test_no_estimate_changes_no_value_of_a_given_step() -> None:
         )
         np.testing.assert_array_equal(with_it.values, without.values)
         assert without.errors is None
+        assert without.errors_unknown
         assert with_it.errors is not None
+        assert not with_it.errors_unknown
 
 
 def test_many_elements_make_several_plans() -> None:
@@ -263,8 +265,86 @@ def test_rows_are_made_lazily() -> None:
     np.testing.assert_array_equal(rows.feature, [100, 100])
 
 
+def rows_a_feature(f: Score, x: Array) -> Array:
+    """How many nudges each element took."""
+    drawn = drive(Jacobian(), elements_of(x=x), f).drawn
+    assert drawn is not None
+    features = drawn().features
+    assert features is not None
+    return np.bincount(features, minlength=x.size)
+
+
+def test_only_elements_in_need_take_more_rows() -> None:
+    x = np.array([0.5, 0.3, -1.2, 2.0])
+    easy = rows_a_feature(lambda b: np.sin(b["x"]) @ np.ones((4, 1)), x)
+    np.testing.assert_array_equal(easy, 6)
+    narrow = rows_a_feature(lambda b: np.sin(b["x"] * [1e5, 1, 1, 1]) @ np.ones((4, 1)), x)
+    assert narrow[0] > 6
+    np.testing.assert_array_equal(narrow[1:], 6)
+
+
+def test_where_the_budget_ends_the_entries_are_what_they_are() -> None:
+    """More rows are asked for, may be cut short, and then serve for nothing."""
+
+    def f(x: Array) -> Array:
+        return np.tanh((x - 0.5) / 1e-4) @ np.ones((4, 1), np.float32)
+
+    x = np.full(4, 0.5, np.float32)
+    explanation = Jacobian().explain(elements_of(x=x))
+    plan = next(explanation)
+    assert plan.least is None
+    for cut in (0, 3):
+        explanation = Jacobian().explain(elements_of(x=x))
+        plan = next(explanation)
+        at_x = f(x[None])
+        plan = explanation.send(Scores(f(moved(plan, x)).astype(np.float64), at_x[0].astype(np.float64), at_x))
+        assert plan.least == 1
+        with pytest.raises(StopIteration) as end:
+            explanation.send(Scores(f(moved(plan, x))[:cut].astype(np.float64), at_x[0].astype(np.float64), at_x))
+        result = end.value.value
+        assert result.drawn().scores.shape == (1, 24 + cut)
+        assert (result.errors > result.values).all()
+
+
+def moved(plan: Plan, x: Array) -> Array:
+    """All rows of a plan as tensors."""
+    out = {"x": np.empty((plan.size, x.size), x.dtype)}
+    realise_block(elements_of(x=x), plan.rows(0, plan.size)[0], out)
+    return out["x"]
+
+
+@pytest.mark.parametrize("scheme", ["forward", "central", "richardson"])
+@pytest.mark.parametrize("grouped", [False, True])
+def test_the_rows_that_follow_keep_within_bounds(scheme: str, grouped: bool) -> None:
+    x = np.array([1e-4, 0.5, 3e-3, 0.999], np.float32)
+    seen = []
+
+    def f(batch: Mapping[str, Array]) -> Array:
+        seen.append(batch["x"])
+        return np.log(batch["x"] + np.float32(1e-6)) @ np.full((4, 1), 1, np.float32)
+
+    method = Jacobian(
+        scheme,
+        features=GROUPS if grouped else None,
+        bounds=PerInput({"": Bounds(np.zeros(()), np.ones(()))}),
+    )
+    got = drive(method, in_groups(method, x, np.arange(4, dtype=np.int32)), f)
+    assert got.drawn is not None
+    assert got.drawn().scores.shape[1] > {"forward": 12, "central": 24, "richardson": 48}[scheme]
+    rows = np.concatenate(seen[2:])
+    assert (rows >= 0).all()
+    assert (rows <= 1).all()
+
+
+def test_swapped_bounds_are_named() -> None:
+    method = Jacobian(bounds=PerInput({"": Bounds(np.full((), 2.0), np.ones(()))}))
+    with pytest.raises(InvalidRequest, match="swapped") as refused:
+        plan_of(method, np.full(3, 1.5))
+    assert refused.value.field == "bounds"
+
+
 def test_what_the_method_holds() -> None:
-    assert Jacobian.revision == 1
+    assert Jacobian.revision == 2
     assert not Jacobian().baseline
     assert Jacobian().scheme == "central"
 

@@ -30,6 +30,13 @@ class Moved:
         moved = (self.x + steps[self.feature] * self.scale).astype(self.x.dtype)
         return moved.astype(np.float64) - self.x.astype(np.float64)
 
+    def of_features(self, features: Ids, count: int) -> Moved:
+        """The elements of some of `count` features, which are renumbered in the order given."""
+        number = np.full(count, -1, np.int32)
+        number[features] = np.arange(len(features), dtype=np.int32)
+        kept = number[self.feature] >= 0
+        return Moved(self.x[kept], number[self.feature[kept]], self.scale[kept])
+
 
 @dataclass(frozen=True, eq=False)
 class Ground:
@@ -47,6 +54,28 @@ class Ground:
     below: Floats
     above: Floats
     label: Callable[[int], str]
+
+    def of_features(self, features: Ids) -> Ground:
+        """Some of the features, in the order given."""
+        return Ground(
+            tuple(part.of_features(features, self.count) for part in self.moved),
+            len(features),
+            self.grouped,
+            self.step[features],
+            self.quantum[features],
+            self.below[features],
+            self.above[features],
+            lambda feature: self.label(int(features[feature])),
+        )
+
+    def resolved(self, length: Floats) -> Floats:
+        """[F]: the quantum where nudges of a length of their own lead."""
+        quantum = np.zeros(self.count)
+        for part in self.moved:
+            unit, far = part.scale, length[part.feature]
+            reached = np.abs(part.x.astype(np.float64)) + far * unit
+            np.maximum.at(quantum, part.feature, _spacing(reached, part.x.dtype) / unit)
+        return quantum
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,6 +184,14 @@ def _ends(name: str, x: Array, bounds: Bounds | None, where: Array) -> tuple[Flo
         with np.errstate(over="ignore"):
             ends.append(np.clip(asked.astype(x.dtype), -top, top).astype(np.float64))
     lower, upper = ends
+    swapped = where & (lower > upper)
+    if swapped.any():
+        at = tuple(int(i) for i in np.argwhere(swapped)[0])
+        raise InvalidRequest(
+            f"the ends of the bounds are swapped: {name!r} at {list(at)} has the lower end {lower[at]:g} above the "
+            f"upper end {upper[at]:g}",
+            field="bounds",
+        )
     with np.errstate(invalid="ignore"):
         outside = where & ((x < lower) | (x > upper))
     if outside.any():

@@ -12,11 +12,12 @@ import numpy as np
 from assayd.errors import InvalidRequest
 from assayd.methods.jacobian.estimate import derivatives
 from assayd.methods.jacobian.ground import Steps, ground_of, scale_of
+from assayd.methods.jacobian.search import ROUNDS, Search
 from assayd.methods.jacobian.stencil import SCHEMES, Stencil, place
-from assayd.types.arrays import Array, Floats
+from assayd.types.arrays import Array, Floats, Ids
 from assayd.types.method import Explanation
 from assayd.types.request import BaselineSpec, Bounds, Elements, FeatureSpec, PerInput
-from assayd.types.result import Attribution, Drawn
+from assayd.types.result import Attribution, Drawn, Scores
 from assayd.types.rows import NudgeRows, Plan
 from assayd.types.subject import Subject
 
@@ -34,13 +35,18 @@ class Jacobian:
 
     features: in place of elements; then J[o, g] is the derivative by t of f(x + t * scale) with every element of group
     g moving: the sum of scale_i * df_o / dx_i. Each element is rounded for itself; what divides is the mean of the
-    actual moves in units of the scale (weighted by its square). `Elements()` means the same as None: plain derivatives.
+    actual moves in units of the scale (weighted by its square). So of a group of one element it is the derivative times
+    the element's scale. `Elements()` means the same as None: plain derivatives.
 
     step: absolute; over features in units of the scale, which is then 1 where none is given. rel_step: times the scale.
     scale: above 0, [*input] or scalar; where none is given max(1, |x|). A feature that spans inputs takes the smallest
     of their steps. Without a step the three h, h/8 and h/64 are tried, h being the scale times the square, third or
     fifth root of the dtype's epsilon (forward, central, richardson), and each entry is the one with the smallest
-    estimate; so a column whose spread is a hundredth of its scale fares as well as others. Where the central
+    estimate; so a column whose spread is a hundredth of its scale fares as well as others. With an estimate, up to two
+    further plans follow for every `FEATURES_A_PLAN` features, of those alone that need it: where even h/64 is limited
+    by truncation, or the steps disagree by more than rounding may explain, h/512 and h/4096, then h/32768 and
+    h/262144, as far as the dtype resolves them; where rounding drowns h, 8 h, then 32 h, as far as the bounds let them.
+    Where the central
     differences at two of those steps show a kink beside x, the slope of the side without it stands for choice as well.
 
     bounds: no row leaves them, nor the dtype's range. Where x - h or x + h would, the points lie on one side, at the
@@ -57,7 +63,9 @@ class Jacobian:
         central     2                         4            4                      6
         richardson  4                         6            8                      12
 
-    Row r of the plan is point r % points of feature r // points. More than `FEATURES_A_PLAN` features make several
+    and 1, 2 or 4 more for each of the steps that follow.
+
+    Row r of these is point r % points of feature r // points. More than `FEATURES_A_PLAN` features make several
     plans. Attribution: values and errors [T, F], no maps; drawn: every nudge and its scores, which are held for it.
 
     References: Nocedal and Wright, Numerical Optimization, 8.1; Fornberg 1988 (weights at any points); Hamming's
@@ -73,7 +81,7 @@ class Jacobian:
     bounds: PerInput[Bounds] = field(default_factory=PerInput)
     error_estimate: bool = True
 
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
 
     @property
     def baseline(self) -> PerInput[BaselineSpec]:
@@ -96,7 +104,7 @@ class Jacobian:
         return {name: scale_of(name, x, self.scale, self.step) for name, x in inputs.items()}
 
     def explain(self, subject: Subject) -> Explanation:
-        """Yield a plan for each `FEATURES_A_PLAN` features, and reduce its scores.
+        """Yield a plan for each `FEATURES_A_PLAN` features, then those of the entries that need other steps.
 
         Raises `InvalidRequest`: an unknown scheme (scheme); step and rel_step at once, one not above 0, or below what
         the dtype resolves at x (step, rel_step); a scale not above 0 or of the wrong shape (scale); x outside its
@@ -113,17 +121,43 @@ class Jacobian:
         points, count = stencil.steps.shape
         pieces = -(-count // FEATURES_A_PLAN)
         edges = [count * piece // pieces for piece in range(pieces + 1)]
+        searches = parameter is None and self.error_estimate
         values = errors = np.empty((0, count))
-        scored = []
+        first: list[Scores] = []
+        drawn: list[tuple[Ids, Floats]] = [
+            (np.repeat(np.arange(count, dtype=np.int32), points), stencil.steps.T.reshape(-1))
+        ]
         for a, b in pairwise(edges):
             part = stencil.of_features(a, b)
             scores = yield Plan((b - a) * points, _rows(part, a), later=(count - b) * points)
+            first.append(scores)
             if not a:
                 values, errors = np.empty((2, len(scores.x), count))
-            values[:, a:b], errors[:, a:b] = derivatives(part, scores, ladder=parameter is None)
-            scored.append(scores.rows)
+            if not searches:
+                values[:, a:b], errors[:, a:b] = derivatives(part, scores, ladder=parameter is None)
+        scored = [scores.rows for scores in first]
+        if searches:
+            for whole, (a, b) in zip(first, pairwise(edges), strict=True):
+                here = np.arange(a, b, dtype=np.int32)
+                search = Search(ground.of_features(here), stencil.of_features(a, b), whole)
+                values[:, a:b], errors[:, a:b] = search.estimate()
+                for _ in range(ROUNDS):
+                    asked = search.more()
+                    if asked is None:
+                        break
+                    features, steps = asked.features + np.int32(a), asked.steps
+                    scores = yield Plan(len(features), _nudges(features, steps), least=1)
+                    drawn.append((features[: len(scores.rows)], steps[: len(scores.rows)]))
+                    scored.append(scores.rows)
+                    if len(scores.rows) < len(features):  # the budget is spent, and the entries are what they are
+                        break
+                    search.learn(asked, scores.rows)
+                    values[:, a:b], errors[:, a:b] = search.estimate()
         return Attribution(
-            values=values, errors=errors if self.error_estimate else None, drawn=lambda: _drawn(stencil, scored)
+            values=values,
+            errors=errors if self.error_estimate else None,
+            errors_unknown=not self.error_estimate,
+            drawn=lambda: _drawn(drawn, scored),
         )
 
     def _check(self, subject: Subject) -> None:
@@ -142,11 +176,14 @@ class Jacobian:
                     )
 
 
-def _drawn(stencil: Stencil, scored: Sequence[Floats]) -> Drawn:
-    """All nudges. scored: of the plans, [n, T] each."""
-    points, count = stencil.steps.shape
-    features = np.repeat(np.arange(count, dtype=np.int32), points)
-    return Drawn(np.concatenate(scored).T, features=features, steps=stencil.steps.T.reshape(-1))
+def _drawn(nudges: Sequence[tuple[Ids, Floats]], scored: Sequence[Floats]) -> Drawn:
+    """All nudges. nudges: features and steps [n] each. scored: of the plans, [n, T] each."""
+    features, steps = (np.concatenate(part) for part in zip(*nudges, strict=True))
+    return Drawn(np.concatenate(scored).T, features=features, steps=steps)
+
+
+def _nudges(features: Ids, steps: Floats) -> Callable[[int, int], Sequence[NudgeRows]]:
+    return lambda a, b: [NudgeRows(features[a:b], steps[a:b])]
 
 
 def _rows(stencil: Stencil, first: int) -> Callable[[int, int], Sequence[NudgeRows]]:

@@ -10,10 +10,14 @@ import numpy as np
 
 from assayd.errors import InvalidRequest
 from assayd.methods.jacobian.ground import Ground
-from assayd.types.arrays import Array, Floats
+from assayd.types.arrays import Array, Floats, Ids
 
 LADDER = (1.0, 1 / 8, 1 / 64)
 """The steps that are tried where none is given, as shares of the first."""
+
+FINER = ((1 / 512, 1 / 4096), (1 / 32768, 1 / 262144))
+COARSER = ((8.0,), (32.0,))
+"""Steps that are tried later, by round, where those of the ladder prove too long or too short."""
 
 _FEWEST = (44, 10, 2)
 """Where the dtype is too coarse for the ladder, its rungs are at least so many grains, so that no two points meet."""
@@ -77,6 +81,10 @@ class Stencil:
         """The features a … b - 1."""
         return replace(self, steps=self.steps[:, a:b], reach=self.reach[:, a:b])
 
+    def where(self, chosen: Array) -> Stencil:
+        """The features that a mask or an array of numbers chooses."""
+        return replace(self, steps=self.steps[:, chosen], reach=self.reach[:, chosen])
+
 
 def place(ground: Ground, scheme: Scheme, *, parameter: str | None, estimate: bool) -> Stencil:
     """Place the points. parameter: the one that gave the step; None lets a ladder of steps be tried.
@@ -117,6 +125,49 @@ def place(ground: Ground, scheme: Scheme, *, parameter: str | None, estimate: bo
     size = len(scheme.two_sided)
     own = tuple(range(n * size, (n + 1) * size) for n in range(len(rungs)))
     return Stencil(scheme, steps, reach, own)
+
+
+def extend(ground: Ground, base: Stencil, features: Ids, shares: tuple[float, ...]) -> tuple[Stencil, Array]:
+    """Points of other steps for n of the features, and which of them [n] the dtype and the bounds have room for.
+
+    shares: of the base's longest step, longest first. None but the first has to be resolved by the dtype in full.
+    """
+    scheme, few = base.scheme, ground.of_features(features)
+    longest = np.abs(base.steps[list(base.rungs[0])][:, features]).max(axis=0)
+    longest = np.where(_one_sided(base)[features], longest / scheme.reach, longest)
+    shortest = np.abs(base.steps[list(base.rungs[-1])][:, features]).min(axis=0)
+    usable = np.ones(len(features), bool)
+    parts, sides, before = [], [], np.full(len(features), np.inf)
+    for n, share in enumerate(shares):
+        length = longest * share
+        quantum = few.resolved(scheme.reach * length)
+        if share < 1:
+            grain = (8 if few.grouped else 1) * quantum / scheme.grain
+            usable &= (length >= 4 * grain) | (n > 0)
+            length = np.maximum(length, grain)
+        if not few.grouped:
+            length = _whole(length, quantum)
+        fitted, side = _fit(few, scheme, length)
+        usable &= (fitted == length) & (length <= before / 2)
+        usable &= length < shortest if share < 1 else length > longest
+        before = length
+        sides.append(side)
+        parts.append(_points(length, side, scheme.two_sided, scheme.one_sided))
+    steps = np.concatenate(parts)
+    reach = np.stack([_reach(few, point) for point in steps])
+    if not few.grouped:
+        steps = np.where([_reach(few, point) == point for point in reach], reach, steps)
+    at = np.sort(np.concatenate([reach, np.zeros((1, few.count))]), axis=0)
+    usable &= (np.diff(at, axis=0) != 0).all(axis=0)
+    size = len(scheme.two_sided)
+    return Stencil(scheme, steps, reach, tuple(range(n * size, (n + 1) * size) for n in range(len(shares)))), usable
+
+
+def _one_sided(stencil: Stencil) -> Array:
+    """[F]: whether the points of the longest step lie on one side of x."""
+    first = stencil.reach[list(stencil.rungs[0])]
+    one: Array = first[0] * first[-1] > 0
+    return one if stencil.scheme.order > 1 else np.zeros_like(one)
 
 
 def _fit(ground: Ground, scheme: Scheme, wanted: Floats) -> tuple[Floats, Floats]:
