@@ -75,6 +75,7 @@ class App:
             self._metrics,
             settings.max_loaded_bytes,
             max_load_s=settings.max_load_s,
+            max_decide_s=settings.max_batch_s,
             loads_at_once=_LOADS_AT_ONCE if settings.isolation == "process" else 1,
         )
         self._scheduler = DeviceScheduler(
@@ -203,8 +204,9 @@ class App:
         self._keeping.cancel()
         await self._scheduler.stop()
         self._offload.close()
-        self._models.close()
-        self._backend.close()
+        # First the processes: a load that is stuck in one would hold up the other's threads.
+        await asyncio.to_thread(self._backend.close)
+        await asyncio.to_thread(self._models.close)
         self._page.shutdown()
         self._page.server_close()
         self._page_thread.join()

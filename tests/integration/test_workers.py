@@ -19,7 +19,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 import assay
 from tests.integration.server import ServerProcess, wait_until
 from tests.models import zoo
-from tests.models.hostile import endless, giant_matmul, killer
+from tests.models.hostile import always_endless, endless, endless_when_asked, giant_matmul, killer
 
 X = np.random.default_rng(0).standard_normal((4, 8)).astype(np.float32)
 LIME = assay.Lime(num_samples=200, features=assay.Elements())
@@ -200,3 +200,39 @@ def test_the_server_holds_no_runtime(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_proofs_and_loads_that_do_not_end_hold_up_nobody(own, client):
+    """More of each than there are threads for them."""
+    data, _, wild = endless_when_asked()
+    asked = client.upload_model(data, name="asked")
+    good = client.upload_model(zoo.mlp(), name="good")
+    want = client.predict(good, X)
+    for _ in range(5):
+        with pytest.raises(assay.AssayError):
+            client.predict(asked, wild, timeout=0.5)
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        uploads = [
+            pool.submit(client.upload_model, always_endless(n), name=f"endless-{n}", timeout=1.0) for n in range(8)
+        ]
+        for job in uploads:
+            with pytest.raises(assay.DeadlineExceeded):
+                job.result(timeout=20)
+    client.upload_model(zoo.linear(), name="another", timeout=20)
+    serves(client, good, want)
+    begun = time.monotonic()
+    assert own.stop() == 0
+    assert time.monotonic() - begun < 10
+
+
+def test_a_worker_that_is_stopped_in_a_proof_is_found(own, client):
+    data, _, wild = endless_when_asked()
+    asked = client.upload_model(data, name="asked")
+    (pid,) = children(own.process.pid)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        job = pool.submit(client.predict, asked, wild, timeout=60)
+        time.sleep(0.3)
+        os.kill(pid, signal.SIGSTOP)
+        with pytest.raises(assay.AssayError):
+            job.result(timeout=30)
+    wait_until(lambda: children(own.process.pid) not in ([], [pid]), 10)

@@ -19,21 +19,21 @@ def _branch(name: str, nodes: list, result: str) -> object:
     return helper.make_graph(nodes, name, [], [helper.make_tensor_value_info(result, TensorProto.FLOAT, None)])
 
 
-def _where_large(nodes: list, result: str, initializers: list) -> bytes:
-    """y = x, but above 1e6 somewhere the nodes' result."""
+def _where_large(nodes: list, result: str, initializers: list, calm_nodes: list | None = None) -> bytes:
+    """y = x, or what the calm nodes make of it, but above 1e6 somewhere the nodes' result."""
     limit = helper.make_tensor("limit", TensorProto.FLOAT, [], [1e6])
     test = [
         helper.make_node("ReduceMax", ["x"], ["top"], keepdims=0),
         helper.make_node("Greater", ["top", "limit"], ["wild"]),
     ]
-    calm = _branch("calm", [helper.make_node("Identity", ["x"], ["calm_y"])], "calm_y")
+    calm = _branch("calm", calm_nodes or [helper.make_node("Identity", ["x"], ["calm_y"])], "calm_y")
     wild = _branch("wild_branch", nodes, result)
     choose = helper.make_node("If", ["wild"], ["y"], then_branch=wild, else_branch=calm)
     return _model([*test, choose], [limit, *initializers])
 
 
-def endless() -> Made:
-    """A Loop that never ends."""
+def _loop() -> tuple[list, list]:
+    """A Loop that never ends, of x to wild_y, and its constants."""
     trips = helper.make_tensor("trips", TensorProto.INT64, [], [2**62])
     go = helper.make_tensor("go", TensorProto.BOOL, [], [True])
     body = helper.make_graph(
@@ -49,8 +49,28 @@ def endless() -> Made:
             helper.make_tensor_value_info("v_out", TensorProto.FLOAT, None),
         ],
     )
-    loop = helper.make_node("Loop", ["trips", "go", "x"], ["wild_y"], body=body)
-    return _where_large([loop], "wild_y", [trips, go]), _CALM, _WILD
+    return [helper.make_node("Loop", ["trips", "go", "x"], ["wild_y"], body=body)], [trips, go]
+
+
+def endless() -> Made:
+    """A Loop that never ends."""
+    nodes, constants = _loop()
+    return _where_large(nodes, "wild_y", constants), _CALM, _WILD
+
+
+def endless_when_asked() -> Made:
+    """The same, but calm rows all score 0: the proof stays open until a caller's row decides it, which never ends."""
+    nodes, constants = _loop()
+    none = helper.make_tensor("none", TensorProto.FLOAT, [], [0.0])
+    calm = [helper.make_node("Mul", ["x", "none"], ["calm_y"])]
+    return _where_large(nodes, "wild_y", [*constants, none], calm), _CALM, _WILD
+
+
+def always_endless(number: int) -> bytes:
+    """One that never ends for any row. number: makes other bytes."""
+    nodes, constants = _loop()
+    mark = helper.make_tensor("mark", TensorProto.FLOAT, [], [float(number)])
+    return _model([*nodes, helper.make_node("Add", ["wild_y", "mark"], ["y"])], [*constants, mark])
 
 
 def giant_matmul() -> Made:

@@ -50,18 +50,20 @@ class InUse:
 
 @dataclass(eq=False)
 class _Load:
-    """A load under way. size: of its file, 0 until that is known."""
+    """A load under way. size: of its file, 0 until that is known. given_up: nobody came back for it."""
 
     task: asyncio.Task[InUse]
     waiting: int = 0
     size: int = 0
+    given_up: bool = False
 
 
 class LoadedModels:
     """Loads models of the store when they are needed, and unloads the least recently used ones that nobody uses when
     their files come to more than `max_bytes`.
 
-    max_load_s: longest load. loads_at_once: where a load has a process of its own, one that is stuck holds up no other.
+    max_load_s: longest load. max_decide_s: longest proof by a caller's instance. loads_at_once: where a load has a
+    process of its own, one that is stuck holds up no other.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class LoadedModels:
         max_bytes: int,
         *,
         max_load_s: float = 300.0,
+        max_decide_s: float = 60.0,
         loads_at_once: int = 1,
     ) -> None:
         self._backend = backend
@@ -79,6 +82,7 @@ class LoadedModels:
         self._metrics = metrics
         self._max_bytes = max_bytes
         self._max_load_s = max_load_s
+        self._max_decide_s = max_decide_s
         self._models: OrderedDict[str, InUse] = OrderedDict()
         self._loads: dict[str, _Load] = {}
         self._quarantine = Quarantine(time.monotonic)
@@ -112,7 +116,7 @@ class LoadedModels:
         """Try an open question with a caller's instance."""
         async with model.deciding:
             if model.loaded.open_question:
-                model.loaded = await self._off_loop(self._backend.prove, model.loaded.digest, subject)
+                model.loaded = await self._decide(model, self._backend.prove, model.loaded.digest, subject)
                 self._show()
 
     async def demote(self, model: InUse, reason: str) -> None:
@@ -120,7 +124,7 @@ class LoadedModels:
         async with model.deciding:
             if model.loaded.batching.batched:
                 data = await self._data(model)
-                model.loaded = await self._off_loop(self._backend.demote, model.loaded.digest, data, reason)
+                model.loaded = await self._decide(model, self._backend.demote, model.loaded.digest, data, reason)
                 model.steady = None
                 self._show()
 
@@ -129,7 +133,7 @@ class LoadedModels:
         async with model.deciding:
             if model.steady is None:
                 data = await self._data(model)
-                model.steady = await self._off_loop(self._backend.steady, model.loaded.digest, data)
+                model.steady = await self._decide(model, self._backend.steady, model.loaded.digest, data)
             return model.steady
 
     async def revive(self, digest: str, cause: str) -> None:
@@ -145,7 +149,11 @@ class LoadedModels:
             await asyncio.sleep(self._quarantine.pause(digest))
             async with model.deciding, asyncio.timeout(self._max_load_s):
                 model.loaded = await self._off_loop(self._backend.revive, digest, await self._data(model))
-        except (AssayError, TimeoutError):
+        except TimeoutError:
+            await asyncio.to_thread(self._backend.kill, digest, "its load took too long")
+            self._forget(digest)
+            raise
+        except AssayError:
             self._forget(digest)
             raise
         finally:
@@ -192,6 +200,7 @@ class LoadedModels:
     def _give_up(self, digest: str, load: _Load) -> None:
         """End a load that nobody came back for."""
         if not load.waiting and not load.task.done():
+            load.given_up = True  # it may still wait for a thread, with no process yet
             self._end_load(digest, _ABANDONED)
 
     def _end_load(self, digest: str, why: str) -> None:
@@ -218,7 +227,7 @@ class LoadedModels:
         for last in (False, True):
             try:
                 async with asyncio.timeout(self._max_load_s):
-                    return await self._off_loop(self._backend.load, digest, data)
+                    return await self._off_loop(self._start, digest, data, self._loads.get(digest))
             except TimeoutError:
                 self._end_load(digest, "its load took too long")
                 raise ModelFailed(f"loading and proving the model took longer than {self._max_load_s:g} s") from None
@@ -230,6 +239,39 @@ class LoadedModels:
                         self.strike(digest)
                     raise ModelFailed(f"the model ended its process while it was loaded ({cause})") from error
         raise AssertionError("the last try returns or raises")
+
+    def _start(self, digest: str, data: bytes, load: _Load | None) -> LoadedModel:
+        if load is not None and load.given_up:
+            raise WorkerLost("nobody waits for this load any more", metadata={"cause": _ABANDONED})
+        return self._backend.load(digest, data)
+
+    async def _decide(self, model: InUse, function: Callable[[*Ts], LoadedModel], *arguments: *Ts) -> LoadedModel:
+        """Something that runs the model outside any batch: it has its time, and no longer than somebody waits for it.
+
+        Raises ModelFailed where the model ended its process or didn't end, and as the function does.
+        """
+        digest, loop = model.loaded.digest, asyncio.get_running_loop()
+        running = loop.run_in_executor(self._threads, function, *arguments)
+        running.add_done_callback(_heard)
+        try:
+            async with asyncio.timeout(self._max_decide_s):
+                return await asyncio.shield(running)
+        except TimeoutError:
+            self._end_load(digest, "stuck in a proof")
+            self.strike(digest)
+            raise ModelFailed(f"the model didn't answer a row within {self._max_decide_s:g} s") from None
+        except asyncio.CancelledError:
+            loop.call_later(_ABANDONED_S, self._end_if_running, digest, running)
+            raise
+        except WorkerLost as error:
+            if killed_by_others(error):
+                raise
+            self.strike(digest)
+            raise ModelFailed(f"the model ended its process ({error.metadata.get('cause', '')})") from error
+
+    def _end_if_running(self, digest: str, running: asyncio.Future[LoadedModel]) -> None:
+        if not running.done():
+            self._end_load(digest, "stuck in a proof that nobody waits for")
 
     async def _data(self, model: InUse) -> bytes:
         return await self._off_loop(self._store.model_bytes, model.tenant, model.loaded.digest)
@@ -266,3 +308,9 @@ def _seen(task: asyncio.Task[InUse]) -> None:
     """Fetch a failed load's error, which nobody may be waiting for any more."""
     if not task.cancelled():
         task.exception()
+
+
+def _heard(running: asyncio.Future[LoadedModel]) -> None:
+    """Fetch a failure that nobody may be waiting for any more."""
+    if not running.cancelled():
+        running.exception()

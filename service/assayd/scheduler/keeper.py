@@ -57,11 +57,15 @@ class Keeper:
             if not worker.alive:
                 log.warning("a model's process is dead", extra={"model": worker.digest})
                 self._scheduler.revive(worker.digest, "gone")
-            elif not answered:
+            elif not answered and self._lives(worker):
                 log.warning("a model's process doesn't answer", extra={"model": worker.digest})
                 await asyncio.to_thread(self._backend.kill, worker.digest, "it didn't answer")
                 self._scheduler.revive(worker.digest, "silent")
         self.serving = not workers or any(answers)
+
+    def _lives(self, worker: Worker) -> bool:
+        """Still, and no successor in its place: one that crashed during the ping is no silent one."""
+        return any((w.pid, w.alive) == (worker.pid, True) for w in self._backend.workers())
 
     async def _answers(self, worker: Worker) -> bool:
         return worker.alive and await asyncio.to_thread(self._backend.ping, worker.digest, _PING_S)

@@ -36,6 +36,11 @@ class FakeBackend:
         return LoadedModel(digest, Signature((), ()), batching, "CPU", len(data), 0.5, data == b"open")
 
     def prove(self, digest, subject):
+        self.gate.wait(10)
+        if self.kills:
+            raise WorkerLost("killed", metadata={"cause": self.kills[-1][1]})
+        if self.deaths:
+            raise WorkerLost("died", metadata={"cause": self.deaths.pop(0)})
         self.proven.append(digest)
         return LoadedModel(digest, Signature((), ()), Batching(True, "", 8), "CPU", 4, 0.5)
 
@@ -313,3 +318,64 @@ async def test_a_load_has_its_time(backend, metrics):
     await asyncio.sleep(0.05)
     assert backend.kills == [("m:abc", "its load took too long")]
     made.close()
+
+
+async def test_a_load_that_was_given_up_while_it_waited_for_a_thread_never_starts(models, backend, monkeypatch):
+    monkeypatch.setattr("assayd.engine.models._ABANDONED_S", 0.02)
+    release = threading.Event()
+    busy = asyncio.get_running_loop().run_in_executor(models._threads, release.wait)
+    task = asyncio.create_task(used(models, "m:abc"))
+    await asyncio.sleep(0.02)
+    task.cancel()
+    await asyncio.sleep(0.1)
+    release.set()
+    await busy
+    backend.kills.clear()
+    await used(models, "n:abc")
+    assert backend.loads == ["n:abc"]
+
+
+# ---- proofs by a caller's instance --------------------------------------------------------------------------------
+
+
+async def proven(models, digest="m:open"):
+    async with models.use("t", digest) as model:
+        await models.prove(model, Subject({"x": np.zeros(1)}, {}))
+
+
+async def test_a_proof_that_does_not_end_is_ended_and_counts_against_the_model(backend, metrics):
+    made = LoadedModels(backend, FakeStore(), metrics, max_bytes=10, max_decide_s=0.05)
+    async with made.use("t", "m:open") as model:
+        backend.gate.clear()
+        with pytest.raises(ModelFailed, match="didn't answer a row"):
+            await made.prove(model, Subject({"x": np.zeros(1)}, {}))
+    await asyncio.sleep(0.05)
+    assert backend.kills == [("m:open", "stuck in a proof")]
+    assert len(made._quarantine._strikes["m:open"]) == 1
+    made.close()
+
+
+async def test_a_proof_that_nobody_waits_for_is_ended_soon(models, backend, monkeypatch):
+    monkeypatch.setattr("assayd.engine.models._ABANDONED_S", 0.05)
+    await used(models, "m:open")
+    backend.gate.clear()
+    task = asyncio.create_task(proven(models))
+    await asyncio.sleep(0.02)
+    task.cancel()
+    await asyncio.sleep(0.02)
+    assert not backend.kills
+    await asyncio.sleep(0.1)
+    assert [digest for digest, _ in backend.kills] == ["m:open"]
+
+
+@pytest.mark.parametrize(
+    ("cause", "error", "strikes"), [("killed by signal 8", ModelFailed, 1), ("killed by signal 9", WorkerLost, 0)]
+)
+async def test_a_model_that_ends_its_process_in_a_proof_is_never_said_to_be_unavailable(
+    models, backend, cause, error, strikes
+):
+    await used(models, "m:open")
+    backend.deaths = [cause]
+    with pytest.raises(error):
+        await proven(models)
+    assert len(models._quarantine._strikes.get("m:open", ())) == strikes

@@ -78,3 +78,19 @@ async def test_it_serves_while_any_model_can_run(workers, serving):
     kept, _ = keeper(Backend(*workers), Scheduler(), "a", "c")
     await kept.look()
     assert kept.serving == serving
+
+
+async def test_one_that_crashes_during_its_ping_is_dead_and_not_silent():
+    backend, scheduler = Backend(worker("a"), silent=("a",)), Scheduler()
+    answer = backend.ping
+
+    def ping(digest, timeout_s):
+        backend.found = [worker("a", alive=False)]
+        return answer(digest, timeout_s)
+
+    backend.ping = ping
+    kept, _ = keeper(backend, scheduler, "a")
+    await kept.look()
+    assert (backend.kills, scheduler.revived) == ([], [])
+    await kept.look()
+    assert scheduler.revived == [("a", "gone")]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from assayd.engine.backend import Batch, ChunkResult, LoadedModel, Prepared, Worker
 from assayd.engine.options import MOST_ROWS, SessionOptions
 from assayd.engine.worker.process import Counters, Process, Waiting
 from assayd.engine.worker.spawn import start
+from assayd.errors import WorkerLost
 from assayd.types.subject import Subject
 
 _CLOSE_S = 10.0
@@ -47,6 +50,7 @@ class WorkerBackend:
         self._processes: dict[str, Process] = {}
         self._decisions: dict[str, _Decisions] = {}
         self._every: set[Process] = set()
+        self._starting: set[str] = set()
         self._lock = threading.Lock()
         # A worker ends with the thread that started it.
         self._starter = ThreadPoolExecutor(1, "worker-start")
@@ -86,17 +90,27 @@ class WorkerBackend:
         Rows that were planned before run as planned.
         """
         old = self._decisions[digest]
-        loaded = self._loaded(digest, data)
-        process = self._processes[digest]
-        if old.settled_by is not None:
-            loaded = process.prove(old.settled_by)
-        if old.demoted is not None:
-            loaded = process.demote(data, old.demoted)
-        if old.steady is not None and loaded.batching.batched and not old.steady.batching.batched:
-            # Its rows run by a program that loading alone doesn't keep.
-            process.steady(data)
+        with self._start(digest):
+            loaded = self._loaded(digest, data)
+            process = self._processes[digest]
+            if old.settled_by is not None:
+                loaded = process.prove(old.settled_by)
+            if old.demoted is not None:
+                loaded = process.demote(data, old.demoted)
+            if old.steady is not None and loaded.batching.batched and not old.steady.batching.batched:
+                # Its rows run by a program that loading alone doesn't keep.
+                process.steady(data)
         old.loaded = loaded
         return loaded
+
+    @contextmanager
+    def _start(self, digest: str) -> Iterator[None]:
+        """While a model is being loaded no batch may go to its process."""
+        self._starting.add(digest)
+        try:
+            yield
+        finally:
+            self._starting.discard(digest)
 
     def _loaded(self, digest: str, data: bytes) -> LoadedModel:
         started = self._starter.submit(start, self._memory_bytes).result()
@@ -152,7 +166,10 @@ class WorkerBackend:
 
     def prepare(self, batch: Batch) -> Waiting:
         """As `Backend.prepare`. Raises WorkerLost too."""
-        return self._processes[batch.digest].prepare(batch)
+        process = self._processes.get(batch.digest)
+        if process is None or batch.digest in self._starting or batch.digest not in self._decisions:
+            raise WorkerLost("the model has no process now", metadata={"cause": "gone"}, retry_after_s=1.0)
+        return process.prepare(batch)
 
     def run(self, prepared: Prepared) -> list[ChunkResult]:
         """As `Backend.run`. Raises WorkerLost, and Terminated after `terminate`."""

@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _REAP_S = 1.0
+_BUSY_S = 10.0
+"""A worker that proves or loads may be silent for so long; beyond, it is stopped or stuck."""
 _MOST_SESSIONS = 100
 _LOG_LINES, _LOG_LINE_BYTES = 100, 500
 
@@ -109,6 +111,7 @@ class Process:
         self._batches = 0
         self._retired = False
         self._pings = 0
+        self._silent_since: float | None = None
         name = f"worker-{self.pid}"
         self._reader = threading.Thread(target=self._read_log, name=f"{name}-log", daemon=True)
         self._reader.start()
@@ -359,12 +362,12 @@ class Process:
         self._post(self._watch, framed(m.Watch, m.Terminate()))
 
     def ping(self, timeout_s: float) -> bool:
-        """Whether the worker answers in time, or is about a question of `control`: parsing a file of 575 MB kept its
-        interpreter busy for 2.4 s.
+        """Whether the worker answers in time. One that is about a question of `control` may be silent for a while:
+        parsing a file of 575 MB kept its interpreter busy for 2.4 s.
         """
         end = time.monotonic() + timeout_s
         if not self._watch.lock.acquire(timeout=timeout_s):
-            return self._deciding
+            return self._may_be_busy()
         try:
             self._pings += 1
             if not self._post(self._watch, framed(m.Watch, m.Ping(self._pings))):
@@ -373,6 +376,7 @@ class Process:
                 self._watch.end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(left))
                 pong = self._watch.wire.receive().read(m.Ping)
                 if pong.number == self._pings:
+                    self._silent_since = None
                     return True
         except Malformed as malformed:
             self.kill(f"it sent nonsense: {malformed}")
@@ -380,11 +384,14 @@ class Process:
             pass
         finally:
             self._watch.lock.release()
-        return self._deciding
+        return self._may_be_busy()
 
-    @property
-    def _deciding(self) -> bool:
-        return self.alive and self._control.lock.locked()
+    def _may_be_busy(self) -> bool:
+        if not (self.alive and self._control.lock.locked()):
+            return False
+        if self._silent_since is None:
+            self._silent_since = time.monotonic()
+        return time.monotonic() - self._silent_since < _BUSY_S
 
     def _post(self, channel: _Channel, frame: Frame) -> bool:
         """Send without waiting; False where the worker is gone or doesn't read."""
