@@ -306,7 +306,7 @@ def test_a_kill_while_loading_is_seen_at_once_and_leaves_nothing(backend, pool):
     lost(load, "too slow")
     assert gone(pid)
     assert not backend.workers()
-    with pytest.raises(KeyError):
+    with pytest.raises(WorkerLost):
         backend.prepare(samples(rows(1)))
 
 
