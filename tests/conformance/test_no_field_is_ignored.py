@@ -27,7 +27,7 @@ from assayd.api import explain_servicer, model_servicer, server_servicer
 from assayd.api.call import CURRENT, Call
 from assayd.api.catalogue import Catalogue
 from assayd.api.codec import requests as requests_codec
-from assayd.api.codec.vet import vet
+from assayd.api.codec.vet import vet, vet_wrapped
 from assayd.api.data_set import settings_of
 from assayd.api.explain_servicer import ExplainServicer
 from assayd.api.model_servicer import ModelServicer
@@ -132,6 +132,7 @@ def servicers(tmp_path, monkeypatch):
     """The real servicers and the real codec; what lies behind them answers at once."""
     for module in (explain_servicer, model_servicer, server_servicer):
         monkeypatch.setattr(module, "vet", lambda message: vet(untracked(message)))  # a vet looks at everything
+    monkeypatch.setattr(explain_servicer, "vet_wrapped", lambda message: vet_wrapped(untracked(message)))
     as_sent = requests_codec.as_sent
 
     def as_it_came(message, fetch):  # a record holds everything

@@ -7,10 +7,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
+from google.protobuf.field_mask_pb2 import FieldMask
+
 from assay.v1 import explain_pb2
 from assay.v1 import explain_service_pb2 as pb
-from assayd.api.codec.vet import vet
-from assayd.api.streaming import Pace, chunked, progress
+from assayd.api.codec.vet import vet_wrapped
+from assayd.api.streaming import arrivals, chunked, progress
 from assayd.errors import AssayError, InvalidRequest
 from assayd.explain.explainer import OnInstance
 from assayd.explain.failures import earliest
@@ -61,19 +63,15 @@ class DataSet:
         """
         self._finished: asyncio.Queue[tuple[Part, Result]] = asyncio.Queue()
         self._room = asyncio.Semaphore(PARTS_IN_FLIGHT)
-        done, pace = 0, Pace()
+        done = 0
         reader = asyncio.ensure_future(self._read(settings, first))
         try:
             yield progress(self.job, done, self.instances)
-            while not (reader.done() and self._finished.empty()):
-                getter = asyncio.ensure_future(self._finished.get())
-                await asyncio.wait((reader, getter), timeout=pace.left, return_when=asyncio.FIRST_COMPLETED)
-                if pace.due():
+            async for arrived in arrivals(self._finished, reader):
+                if arrived is None:
                     yield progress(self.job, done, self.instances)
-                if not getter.done():
-                    getter.cancel()
                     continue
-                part, result = getter.result()
+                part, result = arrived
                 message = await asyncio.to_thread(self.encode, part.request, result)
                 message.position = part.first + result.position
                 for event in chunked(message):
@@ -107,7 +105,7 @@ class DataSet:
         if message is None:
             return None
         with _of_part(number):
-            vet(message)
+            vet_wrapped(message)
             for field_set, _ in message.request.ListFields():
                 if field_set.name not in _OF_PARTS:
                     raise InvalidRequest(
@@ -141,24 +139,20 @@ class DataSet:
 def settings_of(first: pb.ExplainManyRequest) -> tuple[pb.ExplainRequest, pb.ExplainRequest | None]:
     """The first message's settings, and the part that came with them, if one did. Raises InvalidRequest."""
     with _of_part(0):
-        vet(first)
+        vet_wrapped(first)
     settings, own = pb.ExplainRequest(), pb.ExplainRequest()
-    settings.CopyFrom(first.request)
-    for name in _OF_PARTS:
-        settings.ClearField(name)
-    for name in first.request.inputs:
-        own.inputs[name].CopyFrom(first.request.inputs[name])
-    own.keys.extend(first.request.keys)
-    own.instance_targets.extend(first.request.instance_targets)
+    FieldMask(paths=[f.name for f, _ in first.request.ListFields() if f.name not in _OF_PARTS]).MergeMessage(
+        first.request, settings
+    )
+    FieldMask(paths=_OF_PARTS).MergeMessage(first.request, own)
     return settings, own if own.ByteSize() else None
 
 
 @contextmanager
 def _of_part(number: int) -> Iterator[None]:
-    """Name fields as in Explain, whose request stands inside, and say which part is at fault."""
+    """Say which part is at fault."""
     try:
         yield
     except AssayError as error:
-        error.field = (error.field or "").removeprefix("request.") or None
         error.metadata["part"] = str(number)
         raise

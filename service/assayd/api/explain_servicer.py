@@ -18,11 +18,11 @@ from assayd.api.call import CURRENT, Call
 from assayd.api.catalogue import Catalogue, Resolved
 from assayd.api.codec.requests import check_request_id, decode_caller, decode_explain, decode_predict
 from assayd.api.codec.responses import encode_explained, encode_instance, encode_predicted, encode_summary
-from assayd.api.codec.vet import vet
+from assayd.api.codec.vet import vet, vet_wrapped
 from assayd.api.data_set import DataSet, Result, settings_of
 from assayd.api.status import to_status
 from assayd.api.streaming import events
-from assayd.errors import AssayError, InvalidRequest, TooLarge
+from assayd.errors import InvalidRequest, TooLarge
 from assayd.explain.explainer import Explainer, OnInstance
 from assayd.explain.outcome import Explained
 from assayd.explain.predictor import Predictor
@@ -68,11 +68,7 @@ class ExplainServicer(explain_service_pb2_grpc.ExplainServiceServicer):
     ) -> AsyncIterator[pb.ExplainStreamResponse]:
         """Explain all instances, sending each as it finishes."""
         call = CURRENT.get()
-        try:
-            vet(request)
-        except AssayError as error:  # named as in Explain, whose request stands inside
-            error.field = (error.field or "").removeprefix("request.") or None
-            raise
+        vet_wrapped(request)
         decoded, job = await self._decode(request.request, call)
         encode = partial(encode_instance, shapes=_shapes(decoded), element_maps=_wants_maps(request.request))
         run = partial(self._run, decoded, job, call)
@@ -92,12 +88,9 @@ class ExplainServicer(explain_service_pb2_grpc.ExplainServiceServicer):
         if opening is None:
             raise InvalidRequest("no message came: the first one holds the settings", field="request")
         settings, first = settings_of(opening)
-        _take_id(settings.request_id, call)
-        call.model, call.method = settings.model[:128], settings.WhichOneof("method") or "-"
-        deadline = self._deadline(call)
+        job = self._job(settings, call)
         # Once for all parts: a bare name may get a newer version meanwhile.
         found = await self._catalogue.resolve(call.tenant, settings.model)
-        job = Job(call.request_id, decode_caller(call.tenant, settings.priority), deadline, _evenly(settings))
 
         async def decode(whole: pb.ExplainRequest) -> ExplainRequest:
             decoded = await self._decoded(whole, call, job, found, time.monotonic())
@@ -132,10 +125,15 @@ class ExplainServicer(explain_service_pb2_grpc.ExplainServiceServicer):
         call.rows_asked, call.rows_run, call.batches = predicted.used.rows_asked, job.usage.rows_run, job.usage.batches
         return self._fitting(encode_predicted(predicted, version, call.request_id))
 
-    async def _decode(self, request: pb.ExplainRequest, call: Call) -> tuple[ExplainRequest, Job]:
+    def _job(self, request: pb.ExplainRequest, call: Call) -> Job:
+        """A vetted request's job; the call is told what it is about."""
         _take_id(request.request_id, call)
         call.model, call.method = request.model[:128], request.WhichOneof("method") or "-"
-        job = Job(call.request_id, decode_caller(call.tenant, request.priority), self._deadline(call), _evenly(request))
+        caller = decode_caller(call.tenant, request.priority)
+        return Job(call.request_id, caller, self._deadline(call), _evenly(request))
+
+    async def _decode(self, request: pb.ExplainRequest, call: Call) -> tuple[ExplainRequest, Job]:
+        job = self._job(request, call)
         with self._scheduler.expect():
             found = await self._catalogue.resolve(call.tenant, request.model)
             decoded = await self._decoded(request, call, job, found, call.arrived)

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from hashlib import sha256
+from typing import Any, TypeVar
 
 from assay.v1 import explain_pb2
 from assay.v1 import explain_service_pb2 as pb
@@ -13,6 +14,8 @@ from assay.v1.tensor_pb2 import Tensor
 from assayd.explain.explainer import OnInstance
 from assayd.explain.outcome import Explained, InstanceExplained, InstanceFailed
 from assayd.scheduler.work import Job
+
+T = TypeVar("T")
 
 CHUNK_BYTES = 1024 * 1024
 PROGRESS_SECONDS = 0.1
@@ -29,43 +32,36 @@ async def events(
     A caller that leaves, or reads no more, cancels the run.
     """
     finished: asyncio.Queue[InstanceExplained | InstanceFailed] = asyncio.Queue()
-    done, pace = 0, Pace()
+    done = 0
     task = asyncio.ensure_future(run(finished.put_nowait))
     try:
         yield progress(job, done, instances)
-        while not (task.done() and finished.empty()):
-            getter = asyncio.ensure_future(finished.get())
-            await asyncio.wait((task, getter), timeout=pace.left, return_when=asyncio.FIRST_COMPLETED)
-            if getter.done():
-                done += 1
-                for event in chunked(await asyncio.to_thread(encode, getter.result())):
-                    yield event
-            else:
-                getter.cancel()
-            if pace.due():
+        async for result in arrivals(finished, task):
+            if result is None:
                 yield progress(job, done, instances)
+                continue
+            done += 1
+            for event in chunked(await asyncio.to_thread(encode, result)):
+                yield event
         yield await task
     finally:
         task.cancel()
 
 
-class Pace:
-    """Says when progress may be told again, however fast instances come."""
-
-    def __init__(self) -> None:
-        self._told = time.monotonic()
-
-    @property
-    def left(self) -> float:
-        """Seconds until then."""
-        return max(0.0, self._told + PROGRESS_SECONDS - time.monotonic())
-
-    def due(self) -> bool:
-        """Whether it is time; asks for the next one."""
-        if self.left:
-            return False
-        self._told = time.monotonic()
-        return True
+async def arrivals(queue: asyncio.Queue[T], source: asyncio.Future[Any]) -> AsyncIterator[T | None]:
+    """What `source` puts into the queue until it is done; None where progress is due, however fast the rest comes."""
+    told = time.monotonic()
+    while not (source.done() and queue.empty()):
+        getter = asyncio.ensure_future(queue.get())
+        left = max(0.0, told + PROGRESS_SECONDS - time.monotonic())
+        await asyncio.wait((source, getter), timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        if getter.done():
+            yield getter.result()
+        else:
+            getter.cancel()
+        if time.monotonic() >= told + PROGRESS_SECONDS:
+            yield None
+            told = time.monotonic()
 
 
 def progress(job: Job, done: int, instances: int) -> pb.ExplainStreamResponse:

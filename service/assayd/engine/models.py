@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TypeVar, TypeVarTuple
+from typing import Any, TypeVar, TypeVarTuple
 
 from assayd.engine.backend import Backend, LoadedModel
 from assayd.engine.quarantine import Quarantine, killed_by_others
@@ -221,13 +221,13 @@ class LoadedModels:
 
     async def _within_time(self, digest: str, read: Callable[[], bytes]) -> LoadedModel:
         """Load; a process that is lost on the way may have been ended by others once."""
+        load = self._loads[digest]
         data = await self._off_loop(read)
-        if digest in self._loads:
-            self._loads[digest].size = len(data)
+        load.size = len(data)
         for last in (False, True):
             try:
                 async with asyncio.timeout(self._max_load_s):
-                    return await self._off_loop(self._start, digest, data, self._loads.get(digest))
+                    return await self._off_loop(self._start, digest, data, load)
             except TimeoutError:
                 self._end_load(digest, "its load took too long")
                 raise ModelFailed(f"loading and proving the model took longer than {self._max_load_s:g} s") from None
@@ -240,8 +240,8 @@ class LoadedModels:
                     raise ModelFailed(f"the model ended its process while it was loaded ({cause})") from error
         raise AssertionError("the last try returns or raises")
 
-    def _start(self, digest: str, data: bytes, load: _Load | None) -> LoadedModel:
-        if load is not None and load.given_up:
+    def _start(self, digest: str, data: bytes, load: _Load) -> LoadedModel:
+        if load.given_up:
             raise WorkerLost("nobody waits for this load any more", metadata={"cause": _ABANDONED})
         return self._backend.load(digest, data)
 
@@ -252,7 +252,7 @@ class LoadedModels:
         """
         digest, loop = model.loaded.digest, asyncio.get_running_loop()
         running = loop.run_in_executor(self._threads, function, *arguments)
-        running.add_done_callback(_heard)
+        running.add_done_callback(_seen)
         try:
             async with asyncio.timeout(self._max_decide_s):
                 return await asyncio.shield(running)
@@ -304,13 +304,7 @@ class LoadedModels:
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
 
 
-def _seen(task: asyncio.Task[InUse]) -> None:
-    """Fetch a failed load's error, which nobody may be waiting for any more."""
-    if not task.cancelled():
-        task.exception()
-
-
-def _heard(running: asyncio.Future[LoadedModel]) -> None:
+def _seen(ended: asyncio.Future[Any]) -> None:
     """Fetch a failure that nobody may be waiting for any more."""
-    if not running.cancelled():
-        running.exception()
+    if not ended.cancelled():
+        ended.exception()

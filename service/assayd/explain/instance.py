@@ -14,8 +14,8 @@ from assayd.errors import NotReproducible
 from assayd.explain.allowance import Allowance
 from assayd.explain.checks import RowsInteract, allowed_difference, alone_difference, check_finite
 from assayd.explain.deadline import before, over_budget
-from assayd.explain.notices import about_subject, doubts, not_reached
-from assayd.explain.outcome import InstanceExplained, Notice
+from assayd.explain.notices import about_subject, doubts
+from assayd.explain.outcome import InstanceExplained
 from assayd.explain.prepare import Preparation
 from assayd.explain.readout import Wanted, waits_for_x, wanted_scores
 from assayd.explain.record import record_of
@@ -128,6 +128,12 @@ class InstanceRun:
         self, attribution: Attribution, scores: Scores, wanted: Wanted, difference: float | None, lone: int
     ) -> InstanceExplained:
         request, shared, drawn = self._request, self._shared, None
+        against = doubts(
+            attribution,
+            differential=wanted.jacobian is not None,
+            clipped=self._clipped,
+            until_error=getattr(request.method, "until_error", None),
+        )
         if request.return_rows and attribution.drawn is not None:
             drawn = await shared.offload.reduce(attribution.drawn)
         result = InstanceExplained(
@@ -143,20 +149,13 @@ class InstanceRun:
             rows_asked=self._asked,
             rows_scored=self._scored,
             rows_run=self._scored + lone,
-            notices=(*about_subject(self._subject), *self._doubts(attribution, wanted)),
+            notices=(*about_subject(self._subject), *against),
             jacobian=wanted.jacobian,
             partial=self._allowance.cut_short,
             drawn=drawn,
         )
         about = (shared.job.request_id, request, result, self._subject, self._model, shared.stack)
         return replace(result, record=await shared.offload.reduce(record_of, *about))
-
-    def _doubts(self, attribution: Attribution, wanted: Wanted) -> list[Notice]:
-        until = getattr(self._request.method, "until_error", None)
-        return [
-            *doubts(attribution, differential=wanted.jacobian is not None, clipped=self._clipped),
-            *not_reached(attribution, until),
-        ]
 
     # ---- rows ------------------------------------------------------------------------------------------------------
 

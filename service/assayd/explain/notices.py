@@ -12,8 +12,10 @@ _LOW_FIT = 0.2
 _ROWS_PER_COEFFICIENT = 5
 
 
-def doubts(attribution: Attribution, *, differential: bool, clipped: bool) -> list[Notice]:
-    """What the numbers themselves say against being relied on."""
+def doubts(
+    attribution: Attribution, *, differential: bool, clipped: bool, until_error: float | None = None
+) -> list[Notice]:
+    """What the numbers themselves say against being relied on. until_error: the error that was asked for."""
     found = []
     if clipped:
         text = "a probability of 0 or 1 was clipped before its log or logit: the size of these numbers is a convention"
@@ -22,6 +24,9 @@ def doubts(attribution: Attribution, *, differential: bool, clipped: bool) -> li
     if differential and attribution.values is not None and not attribution.values.any():
         text = "every derivative is 0: the model is flat here, or saturated, or made of steps like a tree"
         found.append(Notice("ZERO_JACOBIAN", text))
+    if until_error is not None and attribution.errors is not None and (e := attribution.errors.max()) >= until_error:
+        text = f"the largest error is {e:.2g}, above the {until_error:g} that was asked for"
+        found.append(Notice("ERROR_NOT_REACHED", f"{text}: more num_samples would lower it"))
     return found
 
 
@@ -52,14 +57,6 @@ def _misfits(attribution: Attribution) -> list[str]:
     if (known := fits[~np.isnan(fits)]).size and (fit := float(known.min())) < _LOW_FIT:
         found.append(f"the surrogate explains {fit:.0%} of the scores' variance: its coefficients say little")
     return found
-
-
-def not_reached(attribution: Attribution, until_error: float | None) -> list[Notice]:
-    """Whether all samples were drawn and an error is still above the one that was asked for."""
-    if until_error is None or attribution.errors is None or not float(attribution.errors.max()) >= until_error:
-        return []
-    text = f"the largest error is {float(attribution.errors.max()):.2g}, above the {until_error:g} that was asked for"
-    return [Notice("ERROR_NOT_REACHED", f"{text}: more num_samples would lower it")]
 
 
 def about_subject(subject: Subject) -> list[Notice]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
@@ -20,28 +21,15 @@ _OF_INSTANCES = ("inputs", "keys", "instance_targets", "request_id")
 def as_sent(message: pb.ExplainRequest, fetch: Fetch) -> AsSent:
     """What a record says was asked for. message: decoded before, so that nothing in it can be wrong."""
     settings = pb.ExplainRequest()
-    for field, _ in message.ListFields():
-        if field.name not in _OF_INSTANCES:
-            settings.MergeFrom(_only(message, field.name))
+    # Field by field: the inputs, which may be large, aren't copied.
+    wanted = [field.name for field, _ in message.ListFields() if field.name not in _OF_INSTANCES]
+    FieldMask(paths=wanted).MergeMessage(message, settings)
     said = _json(settings, fetch)
     each: list[list[dict[str, Any]]] = []
     for entry in message.instance_targets:
         own = pb.ExplainRequest(targets=entry.targets)
         each.append(_json(own, fetch)["targets"])
     return AsSent(said, each)
-
-
-def _only(message: pb.ExplainRequest, name: str) -> pb.ExplainRequest:
-    """One field of it: the inputs, which may be large, aren't copied."""
-    part = pb.ExplainRequest()
-    value = getattr(message, name)
-    if isinstance(value, Message):
-        getattr(part, name).CopyFrom(value)
-    elif isinstance(value, str | bytes | bool | int | float):
-        setattr(part, name, value)
-    else:
-        getattr(part, name).MergeFrom(value)
-    return part
 
 
 def _json(message: pb.ExplainRequest, fetch: Fetch) -> dict[str, Any]:

@@ -25,6 +25,15 @@ def vet(message: Message) -> None:
             raise InvalidRequest(f"{value} is no value of {field.enum_type.full_name}", field=path)
 
 
+def vet_wrapped(message: Message) -> None:
+    """The same of a message with a request inside: its fields are named as in the call that takes it alone."""
+    try:
+        vet(message)
+    except InvalidRequest as error:
+        error.field = (error.field or "").removeprefix("request.") or None
+        raise
+
+
 def _set_fields(message: Message, path: str) -> Iterator[tuple[str, Message, FieldDescriptor | None, object]]:
     """(path, message, field, value) of everything that is set, outside in; field None for an unknown number."""
     unknown = UnknownFieldSet(message)

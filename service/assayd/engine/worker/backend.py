@@ -197,7 +197,7 @@ class WorkerBackend:
             process.kill(why)
 
     def ping(self, digest: str, timeout_s: float) -> bool:
-        """Whether the model's worker answers in time; one that loads, proves or decides counts as if it did."""
+        """Whether the model's worker answers in time; one that loads, proves or decides may be silent for a while."""
         process = self._processes.get(digest)
         return process is not None and process.ping(timeout_s)
 
