@@ -21,6 +21,7 @@ from assayd.engine.worker.failures import told
 from assayd.engine.worker.frames import FROM_FRONT, FROM_WORKER, Received, Wire, framed
 from assayd.engine.worker.limits import OUT_OF_MEMORY
 from assayd.engine.worker.memory import contents, mapped
+from assayd.engine.worker.stack import results_stacked, unstacked
 from assayd.errors import TooLarge
 from assayd.types.subject import Subject
 
@@ -67,9 +68,12 @@ class Worker:
             return None
         for parts in asked.subjects:
             self._subjects[parts.number] = parts.subject()
+        said = asked.chunks.tolist()
         chunks = tuple(
-            Chunk(self._subjects[part.subject], blocks, part.readout, part.rows)
-            for part, blocks in zip(asked.parts, asked.blocks, strict=True)
+            Chunk(self._subjects[subject], blocks, asked.readouts[readout], rows)
+            for (subject, readout, rows), blocks in zip(
+                said, unstacked(asked.blocks, [rows for *_, rows in said]), strict=True
+            )
         )
         ticket = next(self._tickets)
         self._prepared[ticket] = self._model.prepare(Batch(_MODEL, asked.batched, chunks, asked.padded))
@@ -78,7 +82,7 @@ class Worker:
     def run(self, got: Received) -> m.Results:
         """Run a batch that was prepared."""
         asked: m.Run = got.read(m.Run)
-        return m.Results(tuple(self._model.run(self._prepared.pop(asked.ticket))))
+        return m.Results(results_stacked(self._model.run(self._prepared.pop(asked.ticket))))
 
     def watch(self, got: Received) -> m.Ping | None:
         """Say that the process is alive, or end a run."""

@@ -13,7 +13,7 @@ from typing import Annotated, TypeAlias
 from assayd.engine.backend import LoadedModel, Readout
 from assayd.engine.options import SessionOptions
 from assayd.engine.worker.codec import ASIDE
-from assayd.types.arrays import Array, Floats
+from assayd.types.arrays import Array, Floats, Ints
 from assayd.types.rows import RowBlock
 from assayd.types.subject import Segments, Subject
 
@@ -94,23 +94,19 @@ class Release:
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
-    """A chunk without its rows. subject: its number."""
-
-    subject: int
-    readout: Readout
-    rows: int
-
-
-@dataclass(frozen=True, eq=False)
 class Prepare:
-    """As `Backend.prepare`. subjects: those that the worker doesn't have yet. blocks: of each part."""
+    """As `Backend.prepare`. subjects: those that the worker doesn't have yet. readouts: each of them once.
+
+    chunks: int64 [n, 3], each one's subject, its readout among these, and its rows. blocks: the rows of all chunks in
+    order (`assayd.engine.worker.stack`).
+    """
 
     subjects: tuple[SubjectParts, ...]
     batched: bool
     padded: bool
-    parts: tuple[Part, ...]
-    blocks: Annotated[tuple[tuple[RowBlock, ...], ...], ASIDE]
+    readouts: tuple[Readout, ...]
+    chunks: Ints
+    blocks: Annotated[tuple[RowBlock, ...], ASIDE]
 
 
 @dataclass(frozen=True)
@@ -132,7 +128,7 @@ class Run:
 
 @dataclass(frozen=True, eq=False)
 class Results:
-    """One a part."""
+    """One a chunk, or one for all (`assayd.engine.worker.stack`)."""
 
     results: tuple[Floats | Mapping[str, Array], ...]
 

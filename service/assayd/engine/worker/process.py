@@ -17,6 +17,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from assayd.engine.backend import Batch, ChunkResult, LoadedModel
 from assayd.engine.options import SessionOptions
 from assayd.engine.worker import messages as m
@@ -26,6 +28,7 @@ from assayd.engine.worker.frames import FROM_WORKER, Frame, Wire, framed
 from assayd.engine.worker.limits import OUT_OF_MEMORY
 from assayd.engine.worker.memory import Shared, file_of
 from assayd.engine.worker.spawn import Started
+from assayd.engine.worker.stack import distinct, results_unstacked, stacked
 from assayd.engine.worker.vet import vet_model, vet_results
 from assayd.errors import WorkerLost
 from assayd.types.subject import Subject
@@ -293,9 +296,12 @@ class Process:
     def _send_rows(self, batch: Batch) -> int:
         new = {chunk.subject.number: chunk.subject for chunk in batch.chunks if chunk.subject.number not in self._known}
         subjects = tuple(m.SubjectParts.of(subject) for subject in new.values())
-        parts = tuple(m.Part(chunk.subject.number, chunk.readout, chunk.rows) for chunk in batch.chunks)
-        blocks = tuple(tuple(chunk.blocks) for chunk in batch.chunks)
-        frame = framed(m.Making, m.Prepare(subjects, batch.batched, batch.padded, parts, blocks))
+        readouts, numbers = distinct(batch.chunks)
+        chunks = np.array(
+            [(chunk.subject.number, n, chunk.rows) for chunk, n in zip(batch.chunks, numbers, strict=True)], np.int64
+        )
+        rows = m.Prepare(subjects, batch.batched, batch.padded, readouts, chunks, stacked(batch.chunks))
+        frame = framed(m.Making, rows)
         fd = self._shared.put(frame.aside, frame.aside_bytes)
         try:
             answer, _ = self._ask(self._prepare, frame, m.PrepareAnswer, lambda _: None, fd)
@@ -318,12 +324,12 @@ class Process:
         finally:
             self._batch_done()
         self._counters.add(result_bytes=size)
-        return list(answer.results)
+        return _apart(waiting.batch, answer)
 
     def _vet_results(self, batch: Batch, answer: m.Results) -> None:
         if self._model is None:
             raise AssertionError("a model that runs is loaded")
-        vet_results(batch, answer.results, self._model.signature)
+        vet_results(batch, _apart(batch, answer), self._model.signature)
 
     def _batch_done(self) -> None:
         with self._state:
@@ -399,6 +405,10 @@ class Process:
             return self.alive and channel.wire.post(frame)
         except OSError:
             return False
+
+
+def _apart(batch: Batch, answer: m.Results) -> list[ChunkResult]:
+    return results_unstacked(answer.results, [chunk.rows for chunk in batch.chunks])
 
 
 def _ending(status: int) -> str:

@@ -463,9 +463,10 @@ def test_a_revival_that_fails_leaves_a_lost_model(backend):
 
 def test_a_bug_in_the_worker_is_told_to_the_log_alone(backend, caplog):
     backend.load("m", zoo.linear())
-    promised = Chunk(Subject({"x": rows(1)[0]}, {}), [SampleRows({"x": rows(2)})], PICKS, 3)
+    subject = Subject({"x": rows(1)[0]}, {"x": rows(2)})
+    third = Chunk(subject, [PlainRows(np.array([2], np.int32))], PICKS, 1)
     with pytest.raises(WorkerBug) as got:
-        backend.prepare(Batch("m", True, (promised,)))
-    assert "promised" not in str(got.value)
-    assert "a plan promised 3 rows" in caplog.records[-1].traceback
+        backend.prepare(Batch("m", True, (third,)))
+    assert "out of bounds" not in str(got.value)
+    assert "index 2 is out of bounds" in caplog.records[-1].traceback
     assert len(run(backend, samples(rows(3)))[0]) == 3

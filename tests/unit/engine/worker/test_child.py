@@ -39,13 +39,14 @@ def worker():
 
 def prepare(worker, numbers, new=()):
     subjects = tuple(m.SubjectParts(n, {"x": np.full(6, n, np.float32)}, {}, None, {}) for n in new)
-    parts = tuple(m.Part(n, (Pick("y", np.array([0])),), 1) for n in numbers)
-    blocks = ((PlainRows(np.array([-1], np.int32)),),) * len(parts)
-    return worker.prepare(received(m.Making, m.Prepare(subjects, True, False, parts, blocks))).ticket
+    readouts = ((Pick("y", np.array([0])),),)
+    chunks = np.array([(n, 0, 1) for n in numbers])
+    blocks = (PlainRows(np.full(len(numbers), -1, np.int32)),)
+    return worker.prepare(received(m.Making, m.Prepare(subjects, True, False, readouts, chunks, blocks))).ticket
 
 
 def scores(worker, ticket):
-    return [float(r[0, 0]) for r in worker.run(received(m.Run, m.Run(ticket))).results]
+    return np.concatenate(worker.run(received(m.Run, m.Run(ticket))).results)[:, 0].tolist()
 
 
 def test_subjects_are_kept_until_they_are_released(worker):
