@@ -6,15 +6,15 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
-from assayd.engine.backend import Backend, Batch, Chunk, ChunkResult, LoadedModel, Prepared
+from assayd.engine.backend import Backend, LoadedModel, Prepared
 from assayd.engine.quarantine import cause_of
 from assayd.errors import AssayError, Draining, OutOfMemory, Terminated, WorkerLost
 from assayd.metrics import Metrics
 from assayd.scheduler.queue import Queue, Slice
 from assayd.scheduler.recovery import Recovery, Reviver
+from assayd.scheduler.runner import Runner, Unprepared
 from assayd.scheduler.watchdog import Watchdog
 from assayd.scheduler.work import Work, batch_key
 from assayd.types.subject import Subject
@@ -46,8 +46,7 @@ class DeviceScheduler:
         self._queue = Queue(metrics, gather_s=gather_ms / 1000, max_rows=max_queued_rows)
         self._recovery = Recovery(self._queue, models)
         self._watchdog = Watchdog(backend, max_batch_s)
-        self._run_thread = ThreadPoolExecutor(1, "device-run")
-        self._prepare_thread = ThreadPoolExecutor(1, "device-prepare")
+        self._runner = Runner(backend)
         self._owner: asyncio.Task[None] | None = None
         self._stopping = False
 
@@ -121,76 +120,72 @@ class DeviceScheduler:
             self._owner.cancel()
             await asyncio.gather(self._owner, return_exceptions=True)
         # Off the loop, on which the watchdog ends a batch that doesn't end by itself.
-        await asyncio.to_thread(self._prepare_thread.shutdown)
-        await asyncio.to_thread(self._run_thread.shutdown)
+        await asyncio.to_thread(self._runner.close)
 
     # ---- the owner ---------------------------------------------------------------------------------------------
 
     async def _own(self) -> None:
-        prepared: tuple[list[Slice], Prepared] | None = None
+        ahead: tuple[list[Slice], Prepared] | None = None
         while True:
-            slices, ready = prepared or await self._next()
-            prepared = None
+            slices, ready = ahead or (await self._next(), None)
+            ahead = None
             running = asyncio.ensure_future(self._run(slices, ready))
+            running.add_done_callback(lambda _: self._queue.changed.set())
             while not running.done():
-                if prepared is None:
+                self._queue.changed.clear()
+                if ahead is None:
                     taken = self._queue.take(full_only=True, without=self._recovery.reviving)
                     if isinstance(taken, list):
-                        prepared = await self._prepared(taken)
+                        ahead = await self._ahead(taken)
                         continue
-                self._queue.changed.clear()
-                changed = asyncio.ensure_future(self._queue.changed.wait())
-                await asyncio.wait((running, changed), return_when=asyncio.FIRST_COMPLETED)
-                changed.cancel()
+                await self._queue.changed.wait()
 
-    async def _next(self) -> tuple[list[Slice], Prepared]:
-        """Wait for a batch and make its tensors."""
+    async def _next(self) -> list[Slice]:
+        """Wait for a batch."""
         while True:
             self._queue.changed.clear()
             taken = self._recovery.next() or self._queue.take(full_only=False, without=self._recovery.reviving)
             if isinstance(taken, list):
-                prepared = await self._prepared(taken)
-                if prepared is not None:
-                    return prepared
+                return taken
+            if taken is None:
+                await self._queue.changed.wait()
                 continue
-            timeout = None if taken is None else max(0.0, taken.until - time.monotonic())
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._queue.changed.wait(), timeout)
+            until = asyncio.get_running_loop().call_later(
+                max(0.0, taken.until - time.monotonic()), self._queue.changed.set
+            )
+            await self._queue.changed.wait()
+            until.cancel()
 
-    async def _prepared(self, slices: list[Slice]) -> tuple[list[Slice], Prepared] | None:
-        """Make a batch's tensors; where that fails, fail its works one by one and return None."""
-        loop = asyncio.get_running_loop()
+    async def _ahead(self, slices: list[Slice]) -> tuple[list[Slice], Prepared] | None:
+        """A batch with its tensors, made while another one runs; None where that failed."""
         try:
-            return slices, await loop.run_in_executor(self._prepare_thread, self._prepare, slices)
-        except WorkerLost as error:
+            return slices, await self._runner.prepare(slices)
+        except Unprepared as failed:
+            self._unprepared(slices, failed.error)
+            return None
+
+    def _unprepared(self, slices: list[Slice], error: Exception) -> None:
+        """The batch's tensors couldn't be made. Alone, only the guilty work's can't."""
+        if isinstance(error, WorkerLost):
             self._recovery.return_unrun(slices)
             self._recovery.revive(slices[0].work.model.digest, cause_of(error))
-            return None
-        except Exception as error:  # noqa: BLE001 - the owner lives on; the works fail
-            if len(slices) == 1:
-                self._failed(slices[0].work, error)
-            else:
-                for one in slices:
-                    part = await self._prepared([one])
-                    if part is not None:
-                        await self._run(*part)
-            return None
+        elif len(slices) == 1:
+            self._failed(slices[0].work, error)
+        else:
+            self._recovery.return_unrun(slices)
 
-    def _prepare(self, slices: Sequence[Slice]) -> Prepared:
-        chunks = tuple(
-            Chunk(s.work.subject, s.work.plan.rows(s.start, s.start + s.rows), s.work.readout, s.rows) for s in slices
-        )
-        model = slices[0].work.model
-        return self._backend.prepare(Batch(model.digest, model.batching.batched, chunks, slices[0].work.padded))
-
-    async def _run(self, slices: list[Slice], ready: Prepared) -> None:
+    async def _run(self, slices: list[Slice], ready: Prepared | None) -> None:
         """Run a batch and deliver. A batch that fails is run again in parts, so that only the guilty part fails."""
         if slices[0].work.model.digest in self._recovery.reviving:
             self._recovery.return_unrun(slices)
             return
         begun = time.monotonic()
+        self._watchdog.begin(slices)
         try:
-            results = await self._attempt(slices, ready)
+            results = await self._runner.run(slices, ready)
+        except Unprepared as failed:
+            self._unprepared(slices, failed.error)
+            return
         except WorkerLost as error:
             log.warning("a batch was lost with its process", extra={"why": error.message})
             self._recovery.lost(slices, error)
@@ -199,18 +194,14 @@ class DeviceScheduler:
             self._recovery.stopped(slices)
             return
         except Exception as error:  # noqa: BLE001 - the owner lives on; the works fail
+            self._watchdog.end()
             await self._run_parts(slices, error)
             return
+        finally:
+            self._watchdog.end()
         self._account(slices, begun, time.monotonic())
         for taken, result in zip(slices, results, strict=True):
             taken.work.deliver(taken.start, taken.rows, result)
-
-    async def _attempt(self, slices: list[Slice], ready: Prepared) -> list[ChunkResult]:
-        self._watchdog.begin(slices)
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._run_thread, self._backend.run, ready)
-        finally:
-            self._watchdog.end()
 
     async def _run_parts(self, slices: list[Slice], error: Exception) -> None:
         whole = slices[0]
@@ -226,9 +217,7 @@ class DeviceScheduler:
             self._failed(whole.work, error)
             return
         for part in parts:
-            again = await self._prepared([part])
-            if again is not None:
-                await self._run(*again)
+            await self._run([part], None)
 
     def _failed(self, work: Work, error: Exception) -> None:
         if not isinstance(error, AssayError):
@@ -240,13 +229,14 @@ class DeviceScheduler:
         """Count a batch that ran, for the ledger, the metrics and each job."""
         seconds, rows = ended - begun, sum(s.rows for s in slices)
         first = slices[0].work
-        lone = first.alone
-        self._queue.measured(first.batch_key, rows, seconds)
+        lone, runs = first.alone, rows if first.singly else 1
+        if not lone:  # by itself a row costs more
+            self._queue.measured(first.batch_key, rows, seconds)
         jobs = {id(s.work.job): s.work.job for s in slices}
         for job in jobs.values():
             job.usage.compute_seconds += seconds
             if not lone:
-                job.usage.batches += 1
+                job.usage.batches += runs
                 job.usage.shared_batches += len(jobs) > 1
         for s in slices:
             s.work.job.usage.rows_run += s.rows
@@ -255,4 +245,5 @@ class DeviceScheduler:
                 s.work.job.usage.queue_seconds += wait
                 self._metrics.queue_seconds.observe(wait)
         most = first.model.batching.max_rows
-        self._metrics.batch(rows, most, seconds, jobs=len(jobs), lone=lone, padded=first.padded)
+        for _ in range(runs):
+            self._metrics.batch(rows // runs, most, seconds / runs, jobs=len(jobs), lone=lone, padded=first.padded)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from assayd.scheduler.work import WEIGHTS, Caller
@@ -20,10 +20,11 @@ Account: TypeAlias = tuple[Hashable, ...]
 """(caller,), (caller, "model", digest) or (caller, "job", request id)."""
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Waiting:
-    """What the policy sees of one work. since: when it was submitted. evenly: its job's works go on together, each
-    once it has the rows that it needs to say anything.
+    """What the policy sees of one work. rows: that no batch has taken yet. alone: they share no batch. since: when it
+    was submitted. evenly: its job's works go on together, each once it has the rows that it needs to say anything.
+    accounts: those that its device time is charged to.
     """
 
     number: int
@@ -37,11 +38,10 @@ class Waiting:
     since: float
     evenly: bool = False
     needs: int = 0
+    accounts: tuple[Account, Account, Account] = field(init=False)
 
-    @property
-    def accounts(self) -> tuple[Account, Account, Account]:
-        """Those that its device time is charged to."""
-        return (self.caller,), (self.caller, "model", self.digest), (self.caller, "job", self.job)
+    def __post_init__(self) -> None:
+        self.accounts = (self.caller,), (self.caller, "model", self.digest), (self.caller, "job", self.job)
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,8 @@ class Hold:
 
 
 DEFAULT_ROW_COST = 1e-3
+_IN_TURN_S = 0.02
+"""So long does one grant of rows that share no batch hold up the others."""
 
 
 def choose(state: State, now: float, limits: Limits) -> list[Grant] | Hold | None:
@@ -90,7 +92,7 @@ def choose(state: State, now: float, limits: Limits) -> list[Grant] | Hold | Non
         return None
     first = min(state.waiting, key=lambda w: (*(state.used.get(a, 0.0) for a in w.accounts), _turn(w), w.number))
     if first.alone:
-        return None if limits.full_only else [Grant(first.number, 1)]
+        return None if limits.full_only else [_in_turn(first, state)]
     mates = [w for w in state.waiting if w.batch_key == first.batch_key and not w.alone]
     if sum(w.rows for w in mates) < first.max_rows:
         if limits.full_only:
@@ -100,10 +102,16 @@ def choose(state: State, now: float, limits: Limits) -> list[Grant] | Hold | Non
             # Those alone can share no batch anyway; they go while others are on their way.
             lone = [w for w in state.waiting if w.alone]
             if lone:
-                return [Grant(lone[0].number, 1)]
+                return [_in_turn(lone[0], state)]
             if state.expected:
                 return Hold(until)
     return _fill(mates, first.max_rows, state)
+
+
+def _in_turn(w: Waiting, state: State) -> Grant:
+    """Rows that run one after the other, for a moment; one, while nobody knows how long it takes."""
+    cost = state.row_cost.get(w.batch_key)
+    return Grant(w.number, 1 if cost is None else min(w.rows, max(1, int(_IN_TURN_S / cost))))
 
 
 def _turn(w: Waiting) -> bool:

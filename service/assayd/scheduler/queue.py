@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Container, Hashable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from assayd.errors import DeadlinePassed, QueueFull
 from assayd.metrics import Metrics
@@ -64,7 +64,7 @@ class Queue:
             work.batch_key,
             work.plan.size,
             1 if work.alone else work.model.batching.max_rows,
-            work.alone or not work.model.batching.batched,
+            work.singly,
             work.submitted,
             work.job.evenly,
             work.least,
@@ -98,11 +98,7 @@ class Queue:
                 work.fail(DeadlinePassed("the deadline passed while rows were waiting for the device"))
             if work.finished.done():
                 self.drop(work)
-        views = [
-            view if view.rows == work.waiting_rows else _now(view, work)
-            for work, view in self._works.values()
-            if view.digest not in without
-        ]
+        views = [view for _, view in self._works.values() if view.digest not in without]
         state = State(views, self._ledger.used, self._ledger.row_cost, self.expected)
         decision = choose(state, now, Limits(self._gather_s, full_only))
         if decision is None or isinstance(decision, Hold):
@@ -118,6 +114,8 @@ class Queue:
         taken = Slice(work, work.granted_rows, grant.rows)
         self._ledger.charge(view, grant.rows)
         work.granted_rows += grant.rows
+        view.rows = work.waiting_rows
+        view.needs = max(0, work.least - work.granted_rows)
         self._count(-grant.rows)
         if work.waiting_rows == 0:
             self.drop(work)
@@ -130,8 +128,3 @@ class Queue:
     def _seconds(self) -> float:
         costs = self._ledger.row_cost
         return 0.1 + sum(w.waiting_rows * costs.get(w.batch_key, 1e-3) for w, _ in self._works.values())
-
-
-def _now(view: Waiting, work: Work) -> Waiting:
-    """A view as far as the work has come."""
-    return replace(view, rows=work.waiting_rows, needs=max(0, work.least - work.granted_rows))

@@ -87,6 +87,11 @@ class Work:
         self.batch_key = batch_key(self.model, self.subject, padded=self.padded)
 
     @property
+    def singly(self) -> bool:
+        """Whether its rows run one by one and share no batch."""
+        return self.alone or not self.model.batching.batched
+
+    @property
     def waiting_rows(self) -> int:
         """Rows that no batch has taken yet."""
         return self.plan.size - self.granted_rows

@@ -237,3 +237,20 @@ async def test_usage_counts_batches_and_companions(scheduler, backend):
     backend.gate.set()
     await asyncio.gather(hold, *tasks)
     assert [(j.usage.rows_run, j.usage.batches, j.usage.shared_batches) for j in jobs] == [(3, 1, 1)] * 2
+
+
+async def test_a_model_that_runs_row_by_row_gets_each_row_by_itself_and_few_hops(scheduler, backend):
+    loaded = model(batched=False)
+    scored = await score(scheduler, rows := work(range(40), loaded=loaded))
+    assert scored.tolist() == list(range(40))
+    assert backend.batches == [1] * 40
+    assert rows.job.usage.batches == 40
+    assert scheduler._metrics.batches._value.get() == 40
+
+
+async def test_a_row_that_fails_among_rows_run_in_turn_fails_its_work(scheduler):
+    loaded = model(batched=False)
+    await score(scheduler, work([1], loaded=loaded))  # its cost is known now
+    with pytest.raises(ModelFailed, match="thirteen"):
+        await score(scheduler, work([1, 2, -13, 4], loaded=loaded))
+    assert (await score(scheduler, work([5, 6], loaded=loaded))).tolist() == [5, 6]

@@ -208,3 +208,12 @@ def test_works_that_share_a_time_first_get_what_they_need_one_by_one():
     alone = waiting(9, 1, job="j", alone=True, evenly=True)
     assert choose(state(*works, alone), 0.0, NOW) == [Grant(0, 8)]
     assert choose(state(*(replace(w, needs=0) for w in works), alone), 0.0, NOW) == [Grant(9, 1)]
+
+
+def test_rows_that_share_no_batch_run_in_turn_for_a_moment():
+    lone = waiting(1, 1000, alone=True)
+    costs = {lone.batch_key: 0.004}
+    assert choose(State((lone,), {}, costs), 0.0, NOW) == [Grant(1, 5)]
+    assert choose(State((lone,), {}, {lone.batch_key: 9.0}), 0.0, NOW) == [Grant(1, 1)]
+    assert choose(State((lone,), {}, {}), 0.0, NOW) == [Grant(1, 1)]  # nobody knows yet
+    assert choose(State((waiting(1, 2, alone=True),), {}, costs), 0.0, NOW) == [Grant(1, 2)]
