@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from functools import partial
 from typing import TypeAlias
@@ -14,13 +15,18 @@ from assayd.engine.models import LoadedModels
 from assayd.errors import DigestMismatch, InvalidModel, TooLarge, within
 from assayd.metrics import Metrics
 from assayd.store.blobs import Draft, normal_digest
-from assayd.store.names import check_name, check_version, parse_ref
+from assayd.store.names import ModelRef, check_name, check_version, parse_ref
 from assayd.store.store import Store
 from assayd.types.arrays import Array
 from assayd.types.model import ModelSpec, ModelVersion
 
 Resolved: TypeAlias = tuple[ModelVersion, pb.ModelSpec, ModelSpec]
 """A version, with its spec as it came and decoded."""
+
+
+_RESOLVED_S = 0.5
+"""So long is what a reference means remembered: what another server does to the store is seen no later than that."""
+_MOST_RESOLVED = 10_000
 
 
 class Catalogue:
@@ -31,10 +37,26 @@ class Catalogue:
         self._models = models
         self._metrics = metrics
         self._max_model_bytes = max_model_bytes
+        self._resolved: dict[tuple[str, str], tuple[Resolved, float]] = {}
 
     async def resolve(self, tenant: str, ref: str) -> Resolved:
         """The version a reference means, with its spec. Raises ModelNotFound, InvalidRequest, DataLoss."""
-        return await asyncio.to_thread(self._resolve, tenant, ref)
+        known = self._resolved.get((tenant, ref))
+        if known is not None and time.monotonic() < known[1]:
+            return known[0]
+        if len(self._resolved) >= _MOST_RESOLVED:
+            self._resolved.clear()
+        until, resolved = time.monotonic() + _RESOLVED_S, self._resolved
+        found = await asyncio.to_thread(self._resolve, tenant, ref)
+        resolved[tenant, ref] = found, until  # of no use to anybody where the store was changed meanwhile
+        return found
+
+    async def delete(self, tenant: str, ref: ModelRef) -> int:
+        """Remove a name or a version; so many versions went. Raises ModelNotFound."""
+        try:
+            return await asyncio.to_thread(self.store.delete, tenant, ref)
+        finally:
+            self._resolved = {}
 
     def _resolve(self, tenant: str, ref: str) -> Resolved:
         version = self.store.resolve(tenant, parse_ref(ref))
@@ -83,7 +105,10 @@ class Catalogue:
                     metadata={"stated": stated, "actual": draft.digest},
                 )
             loaded = await self._models.load(tenant, draft.digest, await asyncio.to_thread(draft.read))
-            return await asyncio.to_thread(self._keep, tenant, header, loaded, draft)
+            try:
+                return await asyncio.to_thread(self._keep, tenant, header, loaded, draft)
+            finally:
+                self._resolved = {}
 
     def _keep(self, tenant: str, header: pb.UploadModelHeader, loaded: LoadedModel, draft: Draft) -> pb.Model:
         facts = self._checked_spec(tenant, header.spec, loaded)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -24,11 +25,15 @@ from assayd.api.status import to_status
 from assayd.api.streaming import events
 from assayd.errors import InvalidRequest, TooLarge
 from assayd.explain.explainer import Explainer, OnInstance
-from assayd.explain.outcome import Explained
+from assayd.explain.outcome import Explained, InstanceExplained
 from assayd.explain.predictor import Predictor
 from assayd.explain.request import ExplainRequest
 from assayd.scheduler.device import DeviceScheduler
 from assayd.scheduler.work import Job
+from assayd.types.arrays import Array
+
+_SMALL_BYTES, _SMALL_VALUES = 32 * 1024, 4096
+"""What takes less time than the way to another thread and back."""
 
 Context = grpc.aio.ServicerContext[Any, Any]
 M = TypeVar("M", bound=Message)
@@ -60,8 +65,9 @@ class ExplainServicer(explain_service_pb2_grpc.ExplainServiceServicer):
         vet(request)
         decoded, job = await self._decode(request, call)
         explained = await self._run(decoded, job, call, None)
-        response = await asyncio.to_thread(self._answer, decoded, explained, call, request)
-        return self._fitting(response)
+        answer = partial(self._answer, decoded, explained, call, request)
+        small = sum(r.size for r in explained.results if isinstance(r, InstanceExplained)) <= _SMALL_VALUES
+        return self._fitting(answer() if small else await asyncio.to_thread(answer))
 
     async def ExplainStream(
         self, request: pb.ExplainStreamRequest, context: Context
@@ -144,8 +150,11 @@ class ExplainServicer(explain_service_pb2_grpc.ExplainServiceServicer):
         self, request: pb.ExplainRequest, call: Call, job: Job, found: Resolved, arrived: float
     ) -> ExplainRequest:
         version, _, spec = found
-        fetch = partial(self._catalogue.fetch, call.tenant)
-        return await asyncio.to_thread(decode_explain, request, job.caller, version, spec, arrived, job.deadline, fetch)
+        decode = partial(decode_explain, request, job.caller, version, spec, arrived, job.deadline)
+        if request.ByteSize() <= _SMALL_BYTES:
+            with suppress(_Stored):
+                return decode(_not_now)
+        return await asyncio.to_thread(decode, partial(self._catalogue.fetch, call.tenant))
 
     async def _run(self, decoded: ExplainRequest, job: Job, call: Call, on_instance: OnInstance | None) -> Explained:
         try:
@@ -180,6 +189,14 @@ class ExplainServicer(explain_service_pb2_grpc.ExplainServiceServicer):
                 f"the deadline is {away:.0f} s away, at most {self._max_deadline_s:g} s are kept", field="timeout"
             )
         return call.deadline
+
+
+class _Stored(Exception):
+    """A tensor has to be read from the disk."""
+
+
+def _not_now(digest: str) -> Array:
+    raise _Stored(digest)
 
 
 def _take_id(request_id: str, call: Call) -> None:

@@ -77,7 +77,7 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
             raise InvalidRequest(
                 "names and versions can be deleted; bytes go when the server purges them", field="model"
             )
-        removed = await asyncio.to_thread(self._catalogue.store.delete, CURRENT.get().tenant, ref)
+        removed = await self._catalogue.delete(CURRENT.get().tenant, ref)
         return pb.DeleteModelResponse(deleted_versions=removed)
 
     async def PutTensor(self, request: pb.PutTensorRequest, context: Context) -> pb.PutTensorResponse:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 
 from assayd.errors import AssayError, DeadlinePassed, TimeBudget
 
@@ -20,12 +20,15 @@ def over_budget() -> AssayError:
     return TimeBudget("the budget's time ended before there was an answer", field="budget.time")
 
 
-@asynccontextmanager
-async def before(end: float | None, late: Callable[[], AssayError] = too_late) -> AsyncIterator[None]:
+def before(end: float | None, late: Callable[[], AssayError] = too_late) -> AbstractAsyncContextManager[None]:
     """End what stands inside when its time is over. end: on the monotonic clock. Raises what `late` makes."""
-    at = None if end is None else asyncio.get_running_loop().time() + end - time.monotonic()
+    return nullcontext() if end is None else _before(end, late)
+
+
+@asynccontextmanager
+async def _before(end: float, late: Callable[[], AssayError]) -> AsyncIterator[None]:
     try:
-        async with asyncio.timeout_at(at):
+        async with asyncio.timeout_at(asyncio.get_running_loop().time() + end - time.monotonic()):
             yield
     except TimeoutError:
         raise late() from None

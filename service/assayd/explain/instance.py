@@ -16,13 +16,13 @@ from assayd.explain.checks import RowsInteract, allowed_difference, alone_differ
 from assayd.explain.deadline import before, over_budget
 from assayd.explain.notices import about_subject, doubts
 from assayd.explain.outcome import InstanceExplained
-from assayd.explain.prepare import Preparation
+from assayd.explain.prepare import LIGHT, Preparation
 from assayd.explain.readout import Wanted, waits_for_x, wanted_scores
 from assayd.explain.record import record_of
 from assayd.explain.targets import score_dtype, with_labels
 from assayd.scheduler.work import Work
 from assayd.types.arrays import Floats
-from assayd.types.method import Explanation
+from assayd.types.method import Explanation, draws
 from assayd.types.result import Attribution, Scores
 from assayd.types.rows import Pick, PlainRows, Plan, RowBlock
 from assayd.types.subject import Subject
@@ -103,7 +103,8 @@ class InstanceRun:
         while True:
             check_finite(self._subject, self._request.method_name, scores.x, scores.baselines, scores.rows)
             begun = time.monotonic()
-            step = await shared.offload.reduce(_send, explanation, scores)
+            light = shared.light and not draws(self._request.method) and scores.rows.size <= LIGHT
+            step = await shared.offload.reduce(_send, explanation, scores, light=light)
             shared.tally.reduced(time.monotonic() - begun)
             if isinstance(step, Attribution):
                 return step
@@ -155,7 +156,8 @@ class InstanceRun:
             drawn=drawn,
         )
         about = (shared.job.request_id, request, result, self._subject, self._model, shared.stack)
-        return replace(result, record=await shared.offload.reduce(record_of, *about))
+        light = shared.light and result.size <= LIGHT
+        return replace(result, record=await shared.offload.reduce(record_of, *about, light=light))
 
     # ---- rows ------------------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Takes numpy work off the event loop."""
+"""Takes numpy work off the event loop, unless it is so little that the way there and back takes longer."""
 
 from __future__ import annotations
 
@@ -18,12 +18,16 @@ class Offload:
         self._planning = ThreadPoolExecutor(1, "plan")
         self._reducing = ThreadPoolExecutor(1, "reduce")
 
-    async def plan(self, function: Callable[[*Ts], T], *arguments: *Ts) -> T:
-        """Run on the planning thread."""
+    async def plan(self, function: Callable[[*Ts], T], *arguments: *Ts, light: bool = False) -> T:
+        """Run on the planning thread, or here."""
+        if light:
+            return function(*arguments)
         return await asyncio.get_running_loop().run_in_executor(self._planning, function, *arguments)
 
-    async def reduce(self, function: Callable[[*Ts], T], *arguments: *Ts) -> T:
-        """Run on the reducing thread."""
+    async def reduce(self, function: Callable[[*Ts], T], *arguments: *Ts, light: bool = False) -> T:
+        """Run on the reducing thread, or here."""
+        if light:
+            return function(*arguments)
         return await asyncio.get_running_loop().run_in_executor(self._reducing, function, *arguments)
 
     def close(self) -> None:

@@ -75,6 +75,13 @@ class InstanceExplained:
     drawn: Drawn | None = None
     record: bytes = b""
 
+    @property
+    def size(self) -> int:
+        """Numbers in it, about."""
+        a = self.attribution
+        arrays = (a.values, a.errors, a.row_scores, self.drawn, *a.maps.values(), *a.map_errors.values())
+        return sum(getattr(array, "size", 0) for array in arrays)
+
 
 @dataclass(frozen=True)
 class InstanceFailed:

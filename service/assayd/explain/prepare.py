@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from assayd.engine.backend import LoadedModel
 from assayd.errors import within
@@ -15,10 +16,13 @@ from assayd.explain.tally import Tally
 from assayd.explain.targets import with_labels
 from assayd.scheduler.device import DeviceScheduler
 from assayd.scheduler.work import Job
-from assayd.types.method import Explanation
+from assayd.types.method import Explanation, draws
 from assayd.types.request import Superpixels
 from assayd.types.rows import Plan
 from assayd.types.subject import Subject
+
+LIGHT = 4096
+"""Numbers that are worked through in place."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,9 +42,14 @@ class Preparation:
         """Whether features take microseconds; superpixels take a tenth of a second, and nobody waits for those."""
         return not isinstance(self.request.method.features, Superpixels)
 
+    @cached_property
+    def light(self) -> bool:
+        """Whether an instance is so small that whatever is linear in it takes less time than a hop between threads."""
+        return self.plans_fast and sum(x[0, ...].size for x in self.request.inputs.values()) <= LIGHT
+
     async def plan(self, position: int) -> Subject:
         """Cut features and make baselines."""
-        return await self.offload.plan(build_subject, self.request, self.explained, position)
+        return await self.offload.plan(build_subject, self.request, self.explained, position, light=self.light)
 
     def check_targets(self, subject: Subject, model: LoadedModel, position: int) -> None:
         """Raises where a target can be seen to be wrong before anything runs."""
@@ -57,4 +66,5 @@ class Preparation:
         """The method under way, and its first plan. Raises what the method finds wrong with its parameters."""
         explanation = self.request.method.explain(subject)
         with within(self.request.method_name, beside=("inputs[", "inputs_to_explain")):
-            return explanation, await self.offload.plan(next, explanation)
+            light = self.light and not draws(self.request.method)
+            return explanation, await self.offload.plan(next, explanation, light=light)

@@ -11,7 +11,7 @@ from assayd.explain.outcome import JacobianAxes
 from assayd.explain.request import ExplainRequest
 from assayd.explain.targets import ResolvedTarget, needs_scores, resolve, whole_outputs
 from assayd.types.arrays import Array
-from assayd.types.method import Differential
+from assayd.types.method import Differential, differentiates
 from assayd.types.model import Signature
 from assayd.types.rows import Pick
 from assayd.types.subject import Subject
@@ -31,7 +31,7 @@ class Wanted:
 def waits_for_x(request: ExplainRequest, signature: Signature, position: int) -> bool:
     """Whether the scores of an instance can only be decided from the model's answer at x. Raises InvalidRequest."""
     method = request.method
-    if isinstance(method, Differential):
+    if differentiates(method):
         with within(request.method_name):
             return any(s.shape is None or None in s.shape for s in whole_outputs(method.outputs, signature))
     for n, target in enumerate(request.targets[position]):
@@ -52,7 +52,7 @@ def wanted_scores(
 
     Raises InvalidRequest, InvalidTensor, and TooLarge for a Jacobian of too many entries.
     """
-    if isinstance(request.method, Differential):
+    if differentiates(request.method):
         return _differentiated(request.method, request.method_name, signature, subject, at_x)
     picks, targets = [], []
     for n, target in enumerate(request.targets[position]):

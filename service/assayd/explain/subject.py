@@ -14,7 +14,7 @@ from assayd.features.align import align
 from assayd.features.baselines import baseline_of
 from assayd.features.segments import segments_of
 from assayd.types.arrays import Array
-from assayd.types.method import Differential
+from assayd.types.method import differentiates
 from assayd.types.model import LAYOUTS, InputFacts
 from assayd.types.request import Constant, Elements, Given
 from assayd.types.statistics import QuartileTable, table_of, with_names
@@ -82,7 +82,7 @@ def build_subject(request: ExplainRequest, explained: tuple[str, ...], position:
     method, scale = request.method_name, {}
     segments: Segments | None = None
     cut = request.method.features
-    if isinstance(request.method, Differential):
+    if differentiates(request.method):
         cut = cut or Elements()
         with within(method):
             scale = request.method.nudge_scale(chosen)
@@ -109,7 +109,7 @@ def _baselines(
 ) -> dict[str, Array]:
     found: dict[str, Array] = {}
     # Nudges and the columns of a table take no baseline's place.
-    if isinstance(request.method, Differential) or table_of(request.method) is not None:
+    if differentiates(request.method) or table_of(request.method) is not None:
         return {name: np.empty((0, *x.shape), x.dtype) for name, x in chosen.items()}
     for name, x in chosen.items():
         asked = request.method.baseline.get(name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
-from typing import ClassVar, Protocol, TypeAlias, runtime_checkable
+from typing import ClassVar, Protocol, TypeAlias, TypeGuard
 
 from assayd.types.arrays import Array
 from assayd.types.request import BaselineSpec, FeatureSpec, PerInput
@@ -36,7 +36,6 @@ class Method(Protocol):
         """Plan, receive scores, reduce."""
 
 
-@runtime_checkable
 class Differential(Method, Protocol):
     """A method that differentiates whole outputs by nudges.
 
@@ -54,3 +53,13 @@ class Differential(Method, Protocol):
 
     def nudge_scale(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """What `Subject.scale` has to be. inputs: the explained ones, [*input] each."""
+
+
+def differentiates(method: Method) -> TypeGuard[Differential]:
+    """Whether it is a differential method."""
+    return hasattr(method, "nudge_scale")
+
+
+def draws(method: Method) -> bool:
+    """Whether it draws samples and fits a surrogate to them, which takes milliseconds."""
+    return hasattr(method, "num_samples")

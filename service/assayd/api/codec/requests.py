@@ -15,7 +15,7 @@ from assayd.errors import InvalidRequest
 from assayd.explain.request import Budget, ExplainRequest, PredictRequest
 from assayd.scheduler.work import Caller
 from assayd.types.arrays import Array
-from assayd.types.method import Differential
+from assayd.types.method import differentiates
 from assayd.types.model import ModelSpec, ModelVersion
 from assayd.types.request import AtIndex, AtLabel, AtRank, PerInput, TargetSpec, Weighted
 
@@ -52,7 +52,7 @@ def decode_explain(
     inputs = _inputs(message.inputs, fetch)
     instances = len(next(iter(inputs.values())))
     name, method = decode_method(message, fetch)
-    if isinstance(method, Differential) and (message.targets or message.instance_targets):
+    if differentiates(method) and (message.targets or message.instance_targets):
         raise InvalidRequest(f"{name} differentiates whole outputs: name those in {name}.outputs", field="targets")
     if message.keys and len(message.keys) != instances:
         raise InvalidRequest(f"{len(message.keys)} keys for {instances} instances", field="keys")

@@ -6,6 +6,7 @@ Fields and enum values that this version doesn't know are refused by name.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
@@ -41,17 +42,31 @@ def _set_fields(message: Message, path: str) -> Iterator[tuple[str, Message, Fie
         yield path, message, None, unknown[n].field_number
     for field, value in message.ListFields():
         here = f"{path}.{field.name}" if path else field.name
-        if field.message_type is not None and field.message_type.GetOptions().map_entry:
-            for key in value:
-                if field.message_type.fields_by_name["value"].message_type is not None:
+        match _shape(field, not isinstance(value, _ONE)):
+            case "scalar":
+                yield here, message, field, value
+            case "message":
+                yield here, message, field, value
+                yield from _set_fields(value, here)
+            case "messages":
+                for number, item in enumerate(value):
+                    yield from _set_fields(item, f"{here}[{number}]")
+            case "map":
+                for key in value:
                     yield from _set_fields(value[key], f"{here}[{key[:80]}]")
-        elif isinstance(value, Message):
-            yield here, message, field, value
-            yield from _set_fields(value, here)
-        elif isinstance(value, bytes | str | bool | int | float):
-            yield here, message, field, value
-        elif field.message_type is not None:
-            for number, item in enumerate(value):
-                yield from _set_fields(item, f"{here}[{number}]")
-        else:
-            yield here, message, field, value[0]
+            case "scalars":
+                yield here, message, field, value[0]
+
+
+_ONE = (bytes, str, bool, int, float, Message)
+
+
+@cache
+def _shape(field: FieldDescriptor, many: bool) -> str:
+    """What a field's values are: "scalar", "scalars", "message", "messages", "map" of messages, or "plain map"."""
+    inner = field.message_type
+    if inner is None:
+        return "scalars" if many else "scalar"
+    if inner.GetOptions().map_entry:
+        return "map" if inner.fields_by_name["value"].message_type is not None else "plain map"
+    return "messages" if many else "message"
