@@ -26,6 +26,7 @@ from assayd.api import catalogue as catalogue_module
 from assayd.api import explain_servicer, model_servicer, server_servicer
 from assayd.api.call import CURRENT, Call
 from assayd.api.catalogue import Catalogue
+from assayd.api.codec import memo
 from assayd.api.codec import requests as requests_codec
 from assayd.api.codec.vet import vet, vet_wrapped
 from assayd.api.data_set import settings_of
@@ -133,12 +134,17 @@ def servicers(tmp_path, monkeypatch):
     for module in (explain_servicer, model_servicer, server_servicer):
         monkeypatch.setattr(module, "vet", lambda message: vet(untracked(message)))  # a vet looks at everything
     monkeypatch.setattr(explain_servicer, "vet_wrapped", lambda message: vet_wrapped(untracked(message)))
-    as_sent = requests_codec.as_sent
 
-    def as_it_came(message, fetch):  # a record holds everything
-        return as_sent(explain_service_pb2.ExplainRequest.FromString(untracked(message).SerializeToString()), fetch)
+    def as_it_came(take):  # a record holds everything
+        def taken(message, *more):
+            plain = explain_service_pb2.ExplainRequest.FromString(untracked(message).SerializeToString())
+            return take(plain, *more)
 
-    monkeypatch.setattr(requests_codec, "as_sent", as_it_came)
+        return taken
+
+    monkeypatch.setattr(memo, "_LARGEST_BYTES", -1)  # each message is decoded
+    monkeypatch.setattr(memo, "without_instances", as_it_came(memo.without_instances))
+    monkeypatch.setattr(requests_codec, "own_targets", as_it_came(requests_codec.own_targets))
     encode = catalogue_module.encode_model
 
     def encode_with_the_spec_as_it_came(version, loaded, spec, facts):

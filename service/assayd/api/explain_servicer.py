@@ -17,6 +17,7 @@ from assay.v1 import explain_service_pb2_grpc
 from assay.v1.explain_pb2 import ON_BUDGET_PARTIAL, InstanceResult
 from assayd.api.call import CURRENT, Call
 from assayd.api.catalogue import Catalogue, Resolved
+from assayd.api.codec.memo import Memo
 from assayd.api.codec.requests import check_request_id, decode_caller, decode_explain, decode_predict
 from assayd.api.codec.responses import encode_explained, encode_instance, encode_predicted, encode_summary
 from assayd.api.codec.vet import vet, vet_wrapped
@@ -58,6 +59,7 @@ class ExplainServicer(explain_service_pb2_grpc.ExplainServiceServicer):
         self._scheduler = scheduler
         self._max_message_bytes = max_message_bytes
         self._max_deadline_s = max_deadline_s
+        self._memo = Memo()
 
     async def Explain(self, request: pb.ExplainRequest, context: Context) -> pb.ExplainResponse:
         """Explain all instances and answer once."""
@@ -150,7 +152,7 @@ class ExplainServicer(explain_service_pb2_grpc.ExplainServiceServicer):
         self, request: pb.ExplainRequest, call: Call, job: Job, found: Resolved, arrived: float
     ) -> ExplainRequest:
         version, _, spec = found
-        decode = partial(decode_explain, request, job.caller, version, spec, arrived, job.deadline)
+        decode = partial(decode_explain, request, job.caller, version, spec, arrived, job.deadline, self._memo)
         if request.ByteSize() <= _SMALL_BYTES:
             with suppress(_Stored):
                 return decode(_not_now)

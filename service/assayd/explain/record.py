@@ -9,16 +9,19 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
-import rfc8785
 
 from assayd.engine.backend import LoadedModel
+from assayd.explain.canonical import Canonical, canonical
 from assayd.explain.outcome import InstanceExplained, JacobianAxes
 from assayd.explain.request import ExplainRequest
 from assayd.store.tensors import tensor_digest
 from assayd.types.arrays import Array, Floats
+from assayd.types.method import Method
 from assayd.types.request import PerInput
 from assayd.types.subject import Subject
 
@@ -34,6 +37,11 @@ class Stack:
     device: str
     threads: int
 
+    @cached_property
+    def said(self) -> Canonical:
+        """The versions."""
+        return Canonical(dict(self.versions))
+
 
 def record_of(
     request_id: str,
@@ -45,7 +53,7 @@ def record_of(
 ) -> bytes:
     """The record of one instance as canonical JSON (RFC 8785)."""
     segments = {} if result.segments is None else result.segments.ids
-    return rfc8785.dumps(
+    return canonical(
         {
             "format": FORMAT,
             "request_id": request_id,
@@ -61,10 +69,10 @@ def record_of(
             "method": {
                 "name": request.method_name,
                 "revision": request.method.revision,
-                "parameters": described(request.method),
+                "parameters": _parameters(request.method),
                 "settled": described(result.attribution.settled),
             },
-            "request": dict(request.as_sent.of(result.position)),
+            "request": request.as_sent.of(result.position),
             "layouts": described(request.layouts),
             "seed": str(request.seed),
             "generator": "Philox4x64-10",
@@ -85,9 +93,20 @@ def record_of(
                 "batching": described(model.batching),
                 "reproducible": request.reproducible,
             },
-            "versions": dict(stack.versions),
+            "versions": stack.said,
         }
     )
+
+
+_described: WeakKeyDictionary[Method, Canonical] = WeakKeyDictionary()
+
+
+def _parameters(method: Method) -> Canonical:
+    """All of a method's, written once as long as it lives."""
+    found = _described.get(method)
+    if found is None:
+        found = _described[method] = Canonical(described(method))
+    return found
 
 
 def described(value: Any) -> Any:

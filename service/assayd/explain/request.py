@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from assayd.explain.canonical import Canonical
 from assayd.scheduler.work import Caller
 from assayd.types.arrays import Array
 from assayd.types.method import Method
@@ -32,12 +33,14 @@ class AsSent:
     settings: the same for all instances. targets: for each instance, where they have their own.
     """
 
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Canonical = field(default_factory=lambda: Canonical({}))
     targets: Sequence[Sequence[Mapping[str, Any]]] = ()
 
-    def of(self, position: int) -> Mapping[str, Any]:
+    def of(self, position: int) -> Canonical:
         """The same for one instance alone."""
-        return {**self.settings, "targets": self.targets[position]} if self.targets else self.settings
+        if not self.targets:
+            return self.settings
+        return Canonical({**self.settings.value, "targets": self.targets[position]})
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from hashlib import sha256
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from assayd.features.align import align
 from assayd.features.baselines import baseline_of
 from assayd.features.segments import segments_of
 from assayd.types.arrays import Array
-from assayd.types.method import differentiates
+from assayd.types.method import Method, differentiates
 from assayd.types.model import LAYOUTS, InputFacts
 from assayd.types.request import Constant, Elements, Given
 from assayd.types.statistics import QuartileTable, table_of, with_names
@@ -53,15 +54,26 @@ def check_names(request: ExplainRequest, explained: tuple[str, ...]) -> None:
                 )
 
 
+_named: WeakKeyDictionary[Method, tuple[tuple[tuple[str, ...], dict[str, tuple[str, ...]]], Method]] = (
+    WeakKeyDictionary()
+)
+"""A method as it was last named: many requests share one."""
+
+
 def named(request: ExplainRequest, explained: tuple[str, ...]) -> ExplainRequest:
     """The request with the features' names on the columns of a table's statistics. Raises InvalidRequest."""
     table = table_of(request.method)
     if table is None:
         return request
-    kind = "quartile" if isinstance(table, QuartileTable) else "gaussian"
-    with within(f"{request.method_name}.sampling.{kind}"):
-        table = with_names(table, explained, _feature_names(request, explained))
-    return replace(request, method=replace(request.method, sampling=table))  # type: ignore[type-var]
+    names = _feature_names(request, explained)
+    known, method = _named.get(request.method, (None, request.method))
+    if known != (explained, names):
+        kind = "quartile" if isinstance(table, QuartileTable) else "gaussian"
+        with within(f"{request.method_name}.sampling.{kind}"):
+            table = with_names(table, explained, names)
+        method = replace(request.method, sampling=table)  # type: ignore[type-var]
+        _named[request.method] = (explained, names), method
+    return replace(request, method=method)
 
 
 def _feature_names(request: ExplainRequest, explained: tuple[str, ...]) -> dict[str, tuple[str, ...]]:

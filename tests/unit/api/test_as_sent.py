@@ -5,11 +5,16 @@ from google.protobuf import json_format
 
 from assay.v1.explain_service_pb2 import ExplainRequest
 from assay.v1.tensor_pb2 import Tensor
-from assayd.api.codec.as_sent import as_sent
+from assayd.api.codec.as_sent import own_targets, said, without_instances
 from assayd.api.codec.tensors import encode_tensor
+from assayd.explain.request import AsSent
 from assayd.store.tensors import tensor_digest
 
 STORED = np.arange(3.0)
+
+
+def as_sent(request, fetch):
+    return AsSent(said(without_instances(request), fetch), own_targets(request, fetch))
 
 
 def a_request():
@@ -28,10 +33,10 @@ def a_request():
 def test_it_is_the_request_without_its_instances_and_with_tensors_by_digest():
     request = a_request()
     before = request.SerializeToString(deterministic=True)
-    said = as_sent(request, None)
+    sent = as_sent(request, None)
     assert request.SerializeToString(deterministic=True) == before
-    again = json_format.ParseDict(said.of(1), ExplainRequest())
-    assert set(said.of(1)) == {"model", "seed", "reproducible", "layouts", "occlusion", "budget", "targets"}
+    again = json_format.ParseDict(sent.of(1).value, ExplainRequest())
+    assert set(sent.of(1).value) == {"model", "seed", "reproducible", "layouts", "occlusion", "budget", "targets"}
     assert again.seed == 2**63
     assert again.occlusion.window == request.occlusion.window
     given = again.occlusion.baseline[0].tensor
@@ -45,5 +50,5 @@ def test_it_is_the_request_without_its_instances_and_with_tensors_by_digest():
 def test_stored_tensors_keep_the_digest_they_came_by():
     request = ExplainRequest()
     request.rows.keep.CopyFrom(Tensor(digest=tensor_digest(STORED)))
-    said = as_sent(request, lambda digest: STORED).of(0)
-    assert said["rows"]["keep"] == {"dtype": "DATA_TYPE_DOUBLE", "shape": ["3"], "digest": tensor_digest(STORED)}
+    sent = as_sent(request, lambda digest: STORED).of(0).value
+    assert sent["rows"]["keep"] == {"dtype": "DATA_TYPE_DOUBLE", "shape": ["3"], "digest": tensor_digest(STORED)}

@@ -5,6 +5,7 @@ import pytest
 
 from assay.v1 import explain_pb2
 from assay.v1.explain_service_pb2 import ExplainRequest, PredictRequest
+from assayd.api.codec.memo import Memo
 from assayd.api.codec.requests import (
     MAX_TARGETS,
     check_request_id,
@@ -26,7 +27,7 @@ def decoded(*, instances=2, **kind):
     request = ExplainRequest(**({"model": "m", "occlusion": {}} | kind))
     if instances:
         request.inputs["x"].CopyFrom(encode_tensor(np.zeros((instances, 3), np.float32)))
-    return decode_explain(request, Caller("t"), VERSION, ModelSpec(), 2.0, 12.0, None)
+    return decode_explain(request, Caller("t"), VERSION, ModelSpec(), 2.0, 12.0, Memo(), None)
 
 
 def field_of(kind=InvalidRequest, **request):

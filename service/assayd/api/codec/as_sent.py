@@ -12,27 +12,35 @@ from google.protobuf.message import Message
 from assay.v1 import explain_service_pb2 as pb
 from assay.v1.tensor_pb2 import Tensor
 from assayd.api.codec.tensors import Fetch, data_type, decode_tensor
-from assayd.explain.request import AsSent
+from assayd.explain.canonical import Canonical
 from assayd.store.tensors import tensor_digest
 
 _OF_INSTANCES = ("inputs", "keys", "instance_targets", "request_id")
 
 
-def as_sent(message: pb.ExplainRequest, fetch: Fetch) -> AsSent:
-    """What a record says was asked for. message: decoded before, so that nothing in it can be wrong."""
+def without_instances(message: pb.ExplainRequest) -> pb.ExplainRequest:
+    """A copy of what is the same for all instances."""
     settings = pb.ExplainRequest()
     # Field by field: the inputs, which may be large, aren't copied.
     wanted = [field.name for field, _ in message.ListFields() if field.name not in _OF_INSTANCES]
     FieldMask(paths=wanted).MergeMessage(message, settings)
-    said = _json(settings, fetch)
-    each: list[list[dict[str, Any]]] = []
-    for entry in message.instance_targets:
-        own = pb.ExplainRequest(targets=entry.targets)
-        each.append(_json(own, fetch)["targets"])
-    return AsSent(said, each)
+    return settings
+
+
+def said(settings: pb.ExplainRequest, fetch: Fetch) -> Canonical:
+    """What a record says was asked of every instance. settings: `without_instances`, decoded before, so that nothing in
+    it can be wrong; its tensors become digests.
+    """
+    return Canonical(_json(settings, fetch))
+
+
+def own_targets(message: pb.ExplainRequest, fetch: Fetch) -> list[list[dict[str, Any]]]:
+    """What a record says were the targets of each instance, where they have their own."""
+    return [_json(pb.ExplainRequest(targets=entry.targets), fetch)["targets"] for entry in message.instance_targets]
 
 
 def _json(message: pb.ExplainRequest, fetch: Fetch) -> dict[str, Any]:
+    """A message whose tensors become digests."""
     for tensor in _tensors(message):
         array = decode_tensor(tensor, "", fetch)
         by_digest = Tensor(dtype=data_type(array.dtype), shape=array.shape, digest=tensor_digest(array))

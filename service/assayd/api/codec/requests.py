@@ -6,13 +6,13 @@ from collections.abc import Mapping
 
 from assay.v1 import explain_pb2, explain_service_pb2, model_service_pb2
 from assay.v1.tensor_pb2 import Tensor
-from assayd.api.codec.as_sent import as_sent
+from assayd.api.codec.as_sent import own_targets
 from assayd.api.codec.enums import word
-from assayd.api.codec.methods import decode_method
+from assayd.api.codec.memo import Memo
 from assayd.api.codec.parts import per_input
 from assayd.api.codec.tensors import Fetch, decode_tensor
 from assayd.errors import InvalidRequest
-from assayd.explain.request import Budget, ExplainRequest, PredictRequest
+from assayd.explain.request import AsSent, Budget, ExplainRequest, PredictRequest
 from assayd.scheduler.work import Caller
 from assayd.types.arrays import Array
 from assayd.types.method import differentiates
@@ -43,15 +43,17 @@ def decode_explain(
     spec: ModelSpec,
     arrived: float,
     deadline: float | None,
+    memo: Memo,
     fetch: Fetch,
 ) -> ExplainRequest:
-    """A vetted request. arrived: on the monotonic clock, from which its budget of time counts.
+    """A vetted request. arrived: on the monotonic clock, from which its budget of time counts. memo: of settings.
 
     Raises InvalidRequest, InvalidTensor, TensorNotFound, MethodRevision with the field.
     """
     inputs = _inputs(message.inputs, fetch)
     instances = len(next(iter(inputs.values())))
-    name, method = decode_method(message, fetch)
+    settings = memo.settings(message, caller.tenant, fetch)
+    name, method = settings.method_name, settings.method
     if differentiates(method) and (message.targets or message.instance_targets):
         raise InvalidRequest(f"{name} differentiates whole outputs: name those in {name}.outputs", field="targets")
     if message.keys and len(message.keys) != instances:
@@ -77,7 +79,7 @@ def decode_explain(
         validate_only=message.validate_only,
         reproducible=message.reproducible,
         return_rows=message.return_rows,
-        as_sent=as_sent(message, fetch),
+        as_sent=AsSent(settings.as_sent(fetch), own_targets(message, fetch)),
     )
 
 
