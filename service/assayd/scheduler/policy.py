@@ -82,6 +82,7 @@ class Hold:
 
 
 DEFAULT_ROW_COST = 1e-3
+_SHARES = 32
 _IN_TURN_S = 0.02
 """So long does one grant of rows that share no batch hold up the others."""
 
@@ -122,8 +123,10 @@ def _turn(w: Waiting) -> bool:
 def _fill(mates: Sequence[Waiting], room: int, state: State) -> list[Grant]:
     """Give out the rows of one batch, each to the caller, then job, with the least device time so far.
 
-    A heap of callers, and one of jobs for each: a grant moves one entry of each, however many wait.
+    A heap of callers, and one of jobs for each: a grant moves one entry of each, however many wait. Large batches are
+    given out a few rows at a time.
     """
+    quantum = room if len(mates) == 1 else max(1, room // _SHARES)
     cost = state.row_cost.get(mates[0].batch_key, DEFAULT_ROW_COST)
     works = _by_job(mates)
     jobs: dict[Account, list[tuple[float, int, Account]]] = {}
@@ -139,9 +142,12 @@ def _fill(mates: Sequence[Waiting], room: int, state: State) -> list[Grant]:
         caller_used, _, caller = heapq.heappop(callers)
         job_used, _, job = heapq.heappop(jobs[caller])
         w = works[job][0]
-        granted[w.number] = granted.get(w.number, 0) + 1
-        room -= 1
-        charge = cost / WEIGHTS[w.caller.priority]
+        had = granted.get(w.number, 0)
+        most = w.needs if w.evenly and had < w.needs else w.rows
+        rows = min(quantum, room, most - had)
+        granted[w.number] = had + rows
+        room -= rows
+        charge = rows * cost / WEIGHTS[w.caller.priority]
         if granted[w.number] == w.rows:
             works[job].popleft()
         elif w.evenly and granted[w.number] >= w.needs:

@@ -217,3 +217,26 @@ def test_rows_that_share_no_batch_run_in_turn_for_a_moment():
     assert choose(State((lone,), {}, {lone.batch_key: 9.0}), 0.0, NOW) == [Grant(1, 1)]
     assert choose(State((lone,), {}, {}), 0.0, NOW) == [Grant(1, 1)]  # nobody knows yet
     assert choose(State((waiting(1, 2, alone=True),), {}, costs), 0.0, NOW) == [Grant(1, 2)]
+
+
+def test_large_batches_are_shared_as_evenly_as_small_ones():
+    jobs = [waiting(n, 5000, max_rows=1000) for n in range(3)]
+    rows = [g.rows for g in choose(state(*jobs), 0.0, NOW)]
+    assert sum(rows) == 1000
+    assert max(rows) - min(rows) <= 1000 // 32 + 1
+    small = waiting(9, 7, max_rows=1000)
+    assert Grant(9, 7) in choose(state(*jobs, small), 0.0, NOW)
+    favoured = choose(
+        state(waiting(1, 5000, max_rows=1000, priority="high"), waiting(2, 5000, max_rows=1000)), 0.0, NOW
+    )
+    assert [g.rows for g in favoured] == [1000 - favoured[1].rows, favoured[1].rows]
+    assert 0.3 <= favoured[1].rows / favoured[0].rows <= 0.7
+
+
+def test_what_each_needs_first_is_kept_to_the_row_in_large_batches():
+    works = [replace(waiting(n, 900, job="j", max_rows=1000, evenly=True), needs=301) for n in range(3)]
+    rows = [g.rows for g in choose(state(*works), 0.0, NOW)]
+    assert sum(rows) == 1000
+    assert all(301 <= r <= 301 + 97 // 3 + 1000 // 32 for r in rows)
+    works = [replace(w, needs=501) for w in works]
+    assert [g.rows for g in choose(state(*works), 0.0, NOW)] == [501, 499]
