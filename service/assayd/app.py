@@ -48,7 +48,7 @@ from assayd.store.store import Store
 
 log = logging.getLogger("assayd")
 
-_KEEP_S = 1.0
+_KEEP_S = 0.25
 _LOADS_AT_ONCE = 4
 _LAST_WORDS_S = 0.1
 """Time for answers that are written and not yet sent."""
@@ -202,6 +202,7 @@ class App:
         await self._interceptor.idle(self._settings.drain_grace_s)
         await self._server.stop(_LAST_WORDS_S)
         self._keeping.cancel()
+        self._keeper.close()
         await self._scheduler.stop()
         self._offload.close()
         # First the processes: a load that is stuck in one would hold up the other's threads.

@@ -81,7 +81,10 @@ class Metrics:
             "assayd_worker_memory_bytes", "Resident memory of the processes that run models.", registry=r
         )
         self.worker_restarts = Counter(
-            "assayd_worker_restarts", "Processes started again for models that lost theirs.", ["cause"], registry=r
+            "assayd_worker_restarts",
+            "Processes started again for models that lost theirs; tries that failed aren't counted.",
+            ["cause"],
+            registry=r,
         )
         self.models_quarantined = Gauge(
             "assayd_models_quarantined", "Models that aren't run, since they ended their processes.", registry=r

@@ -236,3 +236,28 @@ def test_a_worker_that_is_stopped_in_a_proof_is_found(own, client):
         with pytest.raises(assay.AssayError):
             job.result(timeout=30)
     wait_until(lambda: children(own.process.pid) not in ([], [pid]), 10)
+
+
+def test_a_worker_that_is_stopped_in_its_first_load_is_found_and_the_load_tried_again(own, client):
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        job = pool.submit(client.upload_model, always_endless(0), name="endless", timeout=120)
+        seen = []
+        for _ in range(2):
+            wait_until(lambda: set(children(own.process.pid)) - set(seen), 30)
+            (pid,) = set(children(own.process.pid)) - set(seen)
+            seen.append(pid)
+            os.kill(pid, signal.SIGSTOP)
+        with pytest.raises(assay.FailedPrecondition, match="while it was loaded"):
+            job.result(timeout=60)
+
+
+def test_a_worker_that_is_stopped_while_it_is_revived_is_found_too(own, client):
+    model = client.upload_model(zoo.mlp(), name="mlp")
+    want = client.predict(model, X)
+    seen = set(children(own.process.pid))
+    for pid in seen:
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: set(children(own.process.pid)) - seen, 30)
+    for pid in set(children(own.process.pid)) - seen:
+        os.kill(pid, signal.SIGSTOP)
+    serves(client, model, want, within=20)

@@ -81,12 +81,13 @@ class LoadedModel:
 
 @dataclass(frozen=True)
 class Worker:
-    """A process that runs a model, as metrics show it."""
+    """A process that runs a model. cause: of its loss."""
 
     digest: str
     pid: int
     alive: bool
     rss_bytes: int
+    cause: str = ""
 
 
 class Prepared(Protocol):
@@ -125,7 +126,9 @@ class Backend(Protocol):
         """
 
     def revive(self, digest: str, data: bytes) -> LoadedModel:
-        """Run a model whose process was lost in a new one, as it was decided to be run. data: its file again."""
+        """Run a model whose process was lost in a new one, as it was decided to be run; nothing where it lives. data:
+        its file again.
+        """
 
     def unload(self, digest: str) -> None:
         """Forget a model and free its memory."""
@@ -145,8 +148,10 @@ class Backend(Protocol):
     def workers(self) -> Sequence[Worker]:
         """The processes that run models; none where that is this one."""
 
-    def ping(self, digest: str, timeout_s: float) -> bool:
-        """Whether the model's process answers in time."""
+    def ping(self, digest: str) -> bool:
+        """Ask the model's process for a sign of life, without waiting for it; a load's too. False where earlier ones
+        have been missing for longer than what the process does explains.
+        """
 
     def release(self, subject: int) -> None:
         """No more rows of this subject will come."""

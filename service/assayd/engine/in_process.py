@@ -234,7 +234,7 @@ class InProcessBackend:
         """None."""
         return ()
 
-    def ping(self, digest: str, timeout_s: float) -> bool:  # noqa: ARG002
+    def ping(self, digest: str) -> bool:  # noqa: ARG002
         """It is the process that asks."""
         return True
 

@@ -15,7 +15,7 @@ from typing import Any, TypeVar, TypeVarTuple
 
 from assayd.engine.backend import Backend, LoadedModel
 from assayd.engine.quarantine import Quarantine, killed_by_others
-from assayd.errors import AssayError, ModelFailed, WorkerLost
+from assayd.errors import ModelFailed, WorkerLost
 from assayd.metrics import Metrics
 from assayd.store.store import Store
 from assayd.types.subject import Subject
@@ -26,6 +26,9 @@ Ts = TypeVarTuple("Ts")
 log = logging.getLogger(__name__)
 
 
+_TRIES = 3
+"""Of a revival, where others end the process on the way."""
+_REVIVALS_AT_ONCE = 32
 _ABANDONED = "nobody waits for its load"
 _ABANDONED_S = 2.0
 _ABANDONED_S_PER_BYTE = 1 / 20e6
@@ -87,6 +90,8 @@ class LoadedModels:
         self._loads: dict[str, _Load] = {}
         self._quarantine = Quarantine(time.monotonic)
         self._threads = ThreadPoolExecutor(loads_at_once, "model-load")
+        # Of their own: what is stuck in a load or a proof holds up no revival.
+        self._reviving = ThreadPoolExecutor(_REVIVALS_AT_ONCE, "model-revive")
 
     @asynccontextmanager
     async def use(self, tenant: str, digest: str) -> AsyncIterator[InUse]:
@@ -145,20 +150,41 @@ class LoadedModels:
         if model is None:
             raise WorkerLost("the model isn't in memory any more", retry_after_s=1.0)
         try:
+            await self._revived(model, digest)
+        except Exception:
+            self._forget(digest)
+            raise
+        else:
+            self._metrics.worker_restarts.labels(cause).inc()
+        finally:
+            self._show()
+
+    async def _revived(self, model: InUse, digest: str) -> None:
+        for tries in range(1, _TRIES + 1):
             self._quarantine.check(digest)
             await asyncio.sleep(self._quarantine.pause(digest))
-            async with model.deciding, asyncio.timeout(self._max_load_s):
-                model.loaded = await self._off_loop(self._backend.revive, digest, await self._data(model))
-        except TimeoutError:
-            await asyncio.to_thread(self._backend.kill, digest, "its load took too long")
-            self._forget(digest)
-            raise
-        except AssayError:
-            self._forget(digest)
-            raise
-        finally:
-            self._metrics.worker_restarts.labels(cause).inc()
-            self._show()
+            try:
+                async with model.deciding, asyncio.timeout(self._max_load_s):
+                    await self._start_again(model)
+            except TimeoutError:
+                self._end_load(digest, "its load took too long")
+                raise ModelFailed(f"loading the model again took longer than {self._max_load_s:g} s") from None
+            except WorkerLost as error:
+                said = {"model": digest, "why": error.message}
+                log.warning("a process was lost while it loaded a model again", extra=said)
+                if not killed_by_others(error):
+                    self.strike(digest)
+                    raise ModelFailed(f"the model ended its process while it was loaded ({_cause(error)})") from error
+                if tries == _TRIES:
+                    raise
+            else:
+                return
+
+    async def _start_again(self, model: InUse) -> None:
+        """Nothing happens where somebody else was first. The caller holds `model.deciding`."""
+        loop, digest = asyncio.get_running_loop(), model.loaded.digest
+        data = await loop.run_in_executor(self._reviving, self._store.model_bytes, model.tenant, digest)
+        model.loaded = await loop.run_in_executor(self._reviving, self._backend.revive, digest, data)
 
     def strike(self, digest: str) -> None:
         """A model was proven to have ended its process."""
@@ -177,6 +203,7 @@ class LoadedModels:
     def close(self) -> None:
         """Wait for a load under way and end the threads."""
         self._threads.shutdown()
+        self._reviving.shutdown()
 
     async def _loaded(self, tenant: str, digest: str, read: Callable[[], bytes]) -> InUse:
         """The model, loaded once for all who ask meanwhile."""
@@ -233,7 +260,7 @@ class LoadedModels:
                 raise ModelFailed(f"loading and proving the model took longer than {self._max_load_s:g} s") from None
             except WorkerLost as error:
                 log.warning("a process was lost while it loaded a model", extra={"model": digest, "why": error.message})
-                cause = error.metadata.get("cause", "")
+                cause = _cause(error)
                 if last or not killed_by_others(error):
                     if cause != _ABANDONED:  # impatient callers are no fault of the model
                         self.strike(digest)
@@ -267,7 +294,7 @@ class LoadedModels:
             if killed_by_others(error):
                 raise
             self.strike(digest)
-            raise ModelFailed(f"the model ended its process ({error.metadata.get('cause', '')})") from error
+            raise ModelFailed(f"the model ended its process ({_cause(error)})") from error
 
     def _end_if_running(self, digest: str, running: asyncio.Future[LoadedModel]) -> None:
         if not running.done():
@@ -302,6 +329,10 @@ class LoadedModels:
 
     async def _off_loop(self, function: Callable[[*Ts], T], *arguments: *Ts) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+
+
+def _cause(error: WorkerLost) -> str:
+    return error.metadata.get("cause", "")
 
 
 def _seen(ended: asyncio.Future[Any]) -> None:

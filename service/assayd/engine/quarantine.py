@@ -10,7 +10,8 @@ from assayd.errors import ModelQuarantined, WorkerLost
 STRIKES = 3
 """So many proven within the window: a caller's mistake may look like one, and bad luck like two."""
 _WINDOW_S = 600.0
-_PAUSES_S = (0.0, 0.1, 0.3, 1.0)
+SILENT, _KILLED = "it didn't answer", "killed by signal 9"
+_PAUSES_S = (0.0, 0.1, 0.3, 0.5)
 
 
 class Quarantine:
@@ -55,16 +56,22 @@ class Quarantine:
 
 
 def killed_by_others(error: WorkerLost) -> bool:
-    """Whether a process was ended from outside: by an operator, or by a system that wanted its memory back."""
-    return error.metadata.get("cause", "").startswith("killed by signal 9")
+    """Whether a process was ended, or stopped, from outside. The system's own killer, which wants memory back, is none
+    of these others: it takes who took most.
+    """
+    return error.metadata.get("cause", "") in (_KILLED, SILENT)
 
 
 def cause_of(error: WorkerLost) -> str:
-    """Why a process was lost, in a word: killed, crashed, stuck, memory or gone."""
-    cause = error.metadata.get("cause", "")
-    if killed_by_others(error):
-        return "killed"
-    for word, signs in (("crashed", "signal"), ("stuck", "stuck"), ("memory", "memory")):
+    """As `cause_word`."""
+    return cause_word(error.metadata.get("cause", ""))
+
+
+def cause_word(cause: str) -> str:
+    """Why a process was lost, in a word: killed, silent, crashed, stuck, memory or gone."""
+    for word, signs in (
+        ("silent", SILENT), ("killed", _KILLED), ("crashed", "signal"), ("stuck", "stuck"), ("memory", "memory")
+    ):  # fmt: skip
         if signs in cause:
             return word
     return "gone"

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 from assayd.engine.backend import Backend, Worker
+from assayd.engine.quarantine import SILENT, cause_word
 from assayd.metrics import Metrics
 
 log = logging.getLogger(__name__)
-
-_PING_S = 2.0
 
 
 class Models(Protocol):
@@ -37,7 +37,8 @@ class Revives(Protocol):
 class Keeper:
     """Revives the dead, ends those that don't answer, and keeps the gauges of workers.
 
-    serving: false while every model in memory is without a process.
+    A process that is silent while it loads, for the first time or again, is ended too: whoever waits for the load then
+    knows what to do. serving: false while every model in memory is without a process.
     """
 
     def __init__(self, backend: Backend, models: Models, scheduler: Revives, metrics: Metrics) -> None:
@@ -45,30 +46,35 @@ class Keeper:
         self._models = models
         self._scheduler = scheduler
         self._metrics = metrics
+        # Of its own: those that all share may be busy with what callers sent.
+        self._thread = ThreadPoolExecutor(1, "keeper")
         self.serving = True
 
     async def look(self) -> None:
-        """Once; to be called again and again."""
-        workers = [w for w in self._backend.workers() if w.digest in self._models.digests]
+        """Once; to be called again and again. It waits for no worker."""
+        workers = await asyncio.get_running_loop().run_in_executor(self._thread, self._ping)
         self._show(workers)
-        settled = [w for w in workers if w.digest not in self._scheduler.reviving]
-        answers = await asyncio.gather(*(self._answers(w) for w in settled))
-        for worker, answered in zip(settled, answers, strict=True):
-            if not worker.alive:
-                log.warning("a model's process is dead", extra={"model": worker.digest})
-                self._scheduler.revive(worker.digest, "gone")
-            elif not answered and self._lives(worker):
-                log.warning("a model's process doesn't answer", extra={"model": worker.digest})
-                await asyncio.to_thread(self._backend.kill, worker.digest, "it didn't answer")
-                self._scheduler.revive(worker.digest, "silent")
-        self.serving = not workers or any(answers)
+        kept = [w for w in workers if w.digest in self._models.digests]
+        for worker in kept:
+            if not worker.alive and worker.digest not in self._scheduler.reviving:
+                log.warning("a model's process is dead", extra={"model": worker.digest, "why": worker.cause})
+                self._scheduler.revive(worker.digest, cause_word(worker.cause))
+        self.serving = not kept or any(w.alive for w in kept)
 
-    def _lives(self, worker: Worker) -> bool:
-        """Still, and no successor in its place: one that crashed during the ping is no silent one."""
-        return any((w.pid, w.alive) == (worker.pid, True) for w in self._backend.workers())
+    def close(self) -> None:
+        """End its thread."""
+        self._thread.shutdown()
 
-    async def _answers(self, worker: Worker) -> bool:
-        return worker.alive and await asyncio.to_thread(self._backend.ping, worker.digest, _PING_S)
+    def _ping(self) -> list[Worker]:
+        """A worker a model; those that are silent are ended."""
+        for worker in self._workers():
+            if worker.alive and not self._backend.ping(worker.digest):
+                self._backend.kill(worker.digest, SILENT)
+        return self._workers()
+
+    def _workers(self) -> list[Worker]:
+        # Behind those that run models come those that are about to leave; their model may have another by now.
+        return list({w.digest: w for w in reversed(self._backend.workers())}.values())
 
     def _show(self, workers: list[Worker]) -> None:
         alive = [w for w in workers if w.alive]

@@ -53,6 +53,8 @@ class FakeBackend:
 
     def revive(self, digest, data):
         self.revived.append((digest, data))
+        if self.deaths:
+            raise WorkerLost("died", metadata={"cause": self.deaths.pop(0)})
         if self.refusal is not None:
             raise self.refusal
         return LoadedModel(digest, Signature((), ()), Batching(True, "revived", 8), "CPU", len(data), 0.5)
@@ -250,6 +252,40 @@ async def test_a_model_that_cannot_be_revived_is_forgotten_and_loaded_anew(model
     assert backend.loads == ["m:abc"] * 2
 
 
+@pytest.mark.parametrize(
+    ("deaths", "tries", "error"),
+    [
+        (["killed by signal 9"], 2, None),
+        (["it didn't answer", "killed by signal 9"], 3, None),
+        (["it didn't answer"] * 3, 3, WorkerLost),
+        (["killed by signal 11"], 1, ModelFailed),
+    ],
+)
+async def test_a_process_that_dies_while_it_is_revived(models, backend, metrics, deaths, tries, error):
+    """Others may have ended it again; a model that does it is never said to be unavailable, and counted."""
+    await used(models, "m:abc")
+    backend.deaths = deaths
+    if error is None:
+        await models.revive("m:abc", "killed")
+    else:
+        with pytest.raises(error):
+            await models.revive("m:abc", "killed")
+        assert models.digests == []
+    assert len(backend.revived) == tries
+    assert value(metrics, "assayd_worker_restarts_total", cause="killed") == (1 if error is None else None)
+    assert len(models._quarantine._strikes.get("m:abc", ())) == (error is ModelFailed)
+
+
+async def test_loads_that_are_stuck_hold_up_no_revival(models, backend):
+    await used(models, "m:abc")
+    backend.gate.clear()
+    stuck = asyncio.create_task(used(models, "n:abc"))
+    await asyncio.sleep(0.02)
+    await asyncio.wait_for(models.revive("m:abc", "killed"), 5)
+    backend.gate.set()
+    await stuck
+
+
 async def test_a_model_in_quarantine_is_neither_revived_nor_loaded(models, backend, metrics):
     await used(models, "m:abc")
     for _ in range(3):
@@ -267,7 +303,8 @@ async def test_a_model_in_quarantine_is_neither_revived_nor_loaded(models, backe
     ("deaths", "loads", "fails"),
     [
         (["killed by signal 9"], 2, False),
-        (["killed by signal 9"] * 2, 2, True),
+        (["it didn't answer"], 2, False),
+        (["killed by signal 9", "it didn't answer"], 2, True),
         (["killed by signal 11"], 1, True),
     ],
 )

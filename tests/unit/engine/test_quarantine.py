@@ -58,6 +58,7 @@ def test_pauses_grow_and_shrink_again():
         ("killed by signal 9", True, "killed"),
         ("killed by signal 11", False, "crashed"),
         ("exit 1", False, "gone"),
+        ("it didn't answer", True, "silent"),
         ("stuck in a batch", False, "stuck"),
         ("memory", False, "memory"),
         ("", False, "gone"),

@@ -84,22 +84,22 @@ class WorkerBackend:
         return loaded
 
     def revive(self, digest: str, data: bytes) -> LoadedModel:
-        """Start another worker for a model whose worker was lost, and decide there as was decided before. data: its
-        file again. Raises KeyError for a model that isn't loaded, and as `load`.
+        """Start another worker for a model whose worker was lost, and decide there as was decided before; nothing where
+        it lives. data: its file again. Raises KeyError for a model that isn't loaded, and as `load`.
 
         Rows that were planned before run as planned.
         """
         old = self._decisions[digest]
+        if self._processes[digest].alive:
+            return old.loaded
         with self._start(digest):
             loaded = self._loaded(digest, data)
             process = self._processes[digest]
-            if old.settled_by is not None:
-                loaded = process.prove(old.settled_by)
-            if old.demoted is not None:
-                loaded = process.demote(data, old.demoted)
-            if old.steady is not None and loaded.batching.batched and not old.steady.batching.batched:
-                # Its rows run by a program that loading alone doesn't keep.
-                process.steady(data)
+            try:
+                loaded = _decided_again(process, old, data, loaded)
+            except BaseException:
+                process.kill("its revival failed")
+                raise
         old.loaded = loaded
         return loaded
 
@@ -186,26 +186,32 @@ class WorkerBackend:
 
     def terminate(self, digest: str) -> None:
         """From any thread: ask the model's running batch to stop, between two operators. Doesn't wait for it."""
-        if process := self._processes.get(digest):
+        for process in self._all_of(digest):
             process.terminate()
 
     def kill(self, digest: str, why: str) -> None:
         """From any thread: end the model's worker now, whatever it does; a load too. why: the cause that calls on it
         are told.
         """
-        if process := self._processes.get(digest):
+        for process in self._all_of(digest):
             process.kill(why)
 
-    def ping(self, digest: str, timeout_s: float) -> bool:
-        """Whether the model's worker answers in time; one that loads, proves or decides may be silent for a while."""
+    def _all_of(self, digest: str) -> list[Process]:
+        """Those that end when their last batches have run, too: nobody else could end such a batch."""
+        with self._lock:
+            return [p for p in self._every if p.digest == digest]
+
+    def ping(self, digest: str) -> bool:
+        """As `Backend.ping`; by one thread at a time."""
         process = self._processes.get(digest)
-        return process is not None and process.ping(timeout_s)
+        return process is not None and process.ping()
 
     def workers(self) -> list[Worker]:
-        """Those of the loaded models, lost ones too, and those that end when their last batches have run."""
+        """Those of the loaded models, lost ones too, and then those that end when their last batches have run."""
         with self._lock:
             ending = [p for p in self._every if p.alive and p is not self._processes.get(p.digest)]
-            return [Worker(p.digest, p.pid, p.alive, p.rss_bytes) for p in (*self._processes.values(), *ending)]
+            every = (*self._processes.values(), *ending)
+        return [Worker(p.digest, p.pid, p.alive, p.rss_bytes, p.cause) for p in every]
 
     def close(self) -> None:
         """End all workers."""
@@ -218,3 +224,14 @@ class WorkerBackend:
         for process in every:
             process.join(_CLOSE_S)
         self._starter.shutdown()
+
+
+def _decided_again(process: Process, old: _Decisions, data: bytes, loaded: LoadedModel) -> LoadedModel:
+    if old.settled_by is not None:
+        loaded = process.prove(old.settled_by)
+    if old.demoted is not None:
+        loaded = process.demote(data, old.demoted)
+    if old.steady is not None and loaded.batching.batched and not old.steady.batching.batched:
+        # Its rows run by a program that loading alone doesn't keep.
+        process.steady(data)
+    return loaded

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import socket
-import struct
 import threading
 import time
 import weakref
@@ -37,8 +36,10 @@ log = logging.getLogger(__name__)
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _REAP_S = 1.0
-_BUSY_S = 10.0
-"""A worker that proves or loads may be silent for so long; beyond, it is stopped or stuck."""
+_STOPPED_S, _IDLE_S, _BUSY_S, _BUSY_S_PER_BYTE = 0.4, 3.0, 10.0, 1 / 50e6
+"""So long may a worker be silent: one that a signal stopped; any other; one that loads, proves or decides, with its
+file's bytes on top: parsing 575 MB kept its interpreter busy for 2.4 s.
+"""
 _MOST_SESSIONS = 100
 _LOG_LINES, _LOG_LINE_BYTES = 100, 500
 
@@ -113,11 +114,13 @@ class Process:
         self._gone: deque[int] = deque()
         self._batches = 0
         self._retired = False
-        self._pings = 0
-        self._silent_since: float | None = None
+        self._pings = self._pongs = 0
+        self._pinged = self._decided = time.monotonic()
+        self._file_bytes = 0
         name = f"worker-{self.pid}"
         self._reader = threading.Thread(target=self._read_log, name=f"{name}-log", daemon=True)
         self._reader.start()
+        threading.Thread(target=self._read_pongs, name=f"{name}-pongs", daemon=True).start()
         threading.Thread(target=self._wait, name=name, daemon=True).start()
 
     # ---- life --------------------------------------------------------------------------------------------------
@@ -131,6 +134,11 @@ class Process:
     def alive(self) -> bool:
         """False as soon as it is known to be lost."""
         return self._cause is None
+
+    @property
+    def cause(self) -> str:
+        """Of its loss; empty while it is alive."""
+        return self._cause or ""
 
     @property
     def rss_bytes(self) -> int:
@@ -238,7 +246,7 @@ class Process:
 
     def load(self, options: SessionOptions, batch_rows: int | None, data: bytes) -> LoadedModel:
         """The first call of all. Raises what `Backend.load` does, and WorkerLost."""
-        begun = time.monotonic()
+        begun, self._file_bytes = time.monotonic(), len(data)
         loaded = self._decide(m.Load(options, batch_rows), data)
         loaded = replace(loaded, size_bytes=len(data), load_seconds=time.monotonic() - begun)
         self._model = loaded
@@ -263,6 +271,7 @@ class Process:
                 frame = framed(m.Control, question)
                 answer, _ = self._ask(self._control, frame, m.ControlAnswer, self._vet_decided, fd)
         finally:
+            self._decided = time.monotonic()
             if fd is not None:
                 os.close(fd)
         self._counters.add(sessions_built=answer.sessions_built - self._sessions_built)
@@ -367,37 +376,45 @@ class Process:
         """Ask the batch that is running to stop; its `run` then raises Terminated. Doesn't wait for it."""
         self._post(self._watch, framed(m.Watch, m.Terminate()))
 
-    def ping(self, timeout_s: float) -> bool:
-        """Whether the worker answers in time. One that is about a question of `control` may be silent for a while:
-        parsing a file of 575 MB kept its interpreter busy for 2.4 s.
+    def ping(self) -> bool:
+        """Ask for a sign of life, without waiting for it. False where the last one has been missing for longer than
+        what the worker does explains, or the worker is lost. Called by one thread at a time.
         """
-        end = time.monotonic() + timeout_s
-        if not self._watch.lock.acquire(timeout=timeout_s):
-            return self._may_be_busy()
-        try:
+        if self.alive and self._pongs == self._pings:
+            self._pinged = time.monotonic()
             self._pings += 1
-            if not self._post(self._watch, framed(m.Watch, m.Ping(self._pings))):
-                return False
-            while (left := end - time.monotonic()) > 0:
-                self._watch.end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(left))
-                pong = self._watch.wire.receive().read(m.Ping)
-                if pong.number == self._pings:
-                    self._silent_since = None
-                    return True
-        except Malformed as malformed:
-            self.kill(f"it sent nonsense: {malformed}")
-        except (EOFError, OSError):  # it is gone, or time is up
-            pass
-        finally:
-            self._watch.lock.release()
-        return self._may_be_busy()
+            self._post(self._watch, framed(m.Watch, m.Ping(self._pings)))
+        return self.alive and self.silent_s <= self._patience_s()
 
-    def _may_be_busy(self) -> bool:
-        if not (self.alive and self._control.lock.locked()):
+    @property
+    def silent_s(self) -> float:
+        """Seconds since the oldest ping without an answer, while nothing was being decided before."""
+        if self._pongs == self._pings:
+            return 0.0
+        busy = self._control.lock.locked()
+        return time.monotonic() - (self._pinged if busy else max(self._pinged, self._decided))
+
+    def _patience_s(self) -> float:
+        if self._stopped():
+            return _STOPPED_S
+        return _BUSY_S + self._file_bytes * _BUSY_S_PER_BYTE if self._control.lock.locked() else _IDLE_S
+
+    def _stopped(self) -> bool:
+        """Whether a signal stopped it."""
+        try:
+            return Path(f"/proc/{self.pid}/stat").read_bytes().rpartition(b")")[2].split()[0] == b"T"
+        except (OSError, IndexError):
             return False
-        if self._silent_since is None:
-            self._silent_since = time.monotonic()
-        return time.monotonic() - self._silent_since < _BUSY_S
+
+    def _read_pongs(self) -> None:
+        with self._watch.lock:
+            try:
+                while True:
+                    self._pongs = self._watch.wire.receive().read(m.Ping).number
+            except Malformed as malformed:
+                self.kill(f"it sent nonsense: {malformed}")
+            except (EOFError, OSError):
+                pass  # it is gone, or will be found silent
 
     def _post(self, channel: _Channel, frame: Frame) -> bool:
         """Send without waiting; False where the worker is gone or doesn't read."""
@@ -415,8 +432,3 @@ def _ending(status: int) -> str:
     if status == OUT_OF_MEMORY:
         return "memory"
     return f"killed by signal {-status}" if status < 0 else f"exit {status}"
-
-
-def _timeval(seconds: float) -> bytes:
-    whole = int(seconds)
-    return struct.pack("@ll", whole, max(1, int((seconds - whole) * 1e6)))

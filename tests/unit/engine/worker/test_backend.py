@@ -79,6 +79,17 @@ def gone(pid, seconds=5.0):
     return state(pid) in {"", "Z"}
 
 
+def answers(backend, digest="m", seconds=5.0):
+    """Whether a ping that is sent now is answered."""
+    process, end = backend._processes[digest], time.monotonic() + seconds
+    while process.alive and process._pongs != process._pings and time.monotonic() < end:
+        time.sleep(0.01)
+    backend.ping(digest)
+    while process.alive and process._pongs != process._pings and time.monotonic() < end:
+        time.sleep(0.01)
+    return process.alive and process._pongs == process._pings
+
+
 def busy(pid, seconds=10.0):
     """Wait until a process computes: its first thread's channels are read by others."""
     end = time.monotonic() + seconds
@@ -219,7 +230,7 @@ def test_a_worker_is_confined(monkeypatch):
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # sent to the server's whole group
             os.kill(pid_of(backend), number)
         time.sleep(0.05)
-        assert backend.ping("m", 2)
+        assert answers(backend)
     finally:
         backend.close()
 
@@ -279,7 +290,7 @@ def test_a_worker_outlives_the_thread_that_asked_for_it(backend):
     thread.start()
     thread.join()
     time.sleep(0.05)
-    assert backend.ping("m", 2)
+    assert answers(backend)
 
 
 # ---- life and death --------------------------------------------------------------------------------------------
@@ -299,9 +310,10 @@ def test_a_kill_while_loading_is_seen_at_once_and_leaves_nothing(backend, pool):
         time.sleep(0.01)
     pid = pid_of(backend)
     busy(pid)
-    assert backend.ping("m", 5)
-    os.kill(pid, signal.SIGSTOP)  # a parser that holds everything up
-    assert backend.ping("m", 0.05)
+    assert answers(backend)
+    os.kill(pid, signal.SIGSTOP)
+    assert backend.ping("m")
+    assert not answers(backend, seconds=0.1)
     backend.kill("m", "too slow")
     lost(load, "too slow")
     assert gone(pid)
@@ -327,7 +339,7 @@ def test_a_kill_while_running_ends_one_giant_product(backend, pool):
     for call in (lambda: backend.prepare(one_row(backend, [1, 2, 3])), lambda: backend.demote("m", b"", "x")):
         with pytest.raises(WorkerLost, match="deadline"):
             call()
-    assert not backend.ping("m", 1)
+    assert not backend.ping("m")
 
 
 @pytest.mark.parametrize("what", ["prepare", "run"])
@@ -338,7 +350,7 @@ def test_a_signal_from_outside_is_seen_by_calls_that_wait(backend, pool, what):
     os.kill(pid, signal.SIGSTOP)
     waiting = pool.submit(backend.run, ready) if what == "run" else pool.submit(backend.prepare, samples(rows(3)))
     time.sleep(0.05)
-    assert not backend.ping("m", 0.05)
+    assert not answers(backend, seconds=0.05)
     os.kill(pid, signal.SIGKILL)
     lost(waiting, "killed by signal 9")
     with pytest.raises(WorkerLost):
@@ -354,12 +366,84 @@ def test_a_death_is_seen_though_nobody_asks(backend):
     assert [(w.alive, w.rss_bytes) for w in backend.workers()] == [(False, 0)]
 
 
+def test_one_that_is_stopped_is_found_though_it_may_be_silent_for_long(backend, pool):
+    """While it loads; one that isn't stopped has the patience that a large file needs."""
+    load = pool.submit(backend.load, "m", models.loop(2**62))
+    while not backend.workers():
+        time.sleep(0.01)
+    pid = pid_of(backend)
+    busy(pid)
+    assert answers(backend)
+    assert backend._processes["m"]._patience_s() > 5
+    os.kill(pid, signal.SIGSTOP)
+    end = time.monotonic() + 5
+    while backend.ping("m"):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    backend.kill("m", "it didn't answer")
+    lost(load, "it didn't answer")
+
+
+def test_silence_counts_from_the_end_of_a_question(backend):
+    """One that was busy until now hasn't been silent for too long."""
+    backend.load("m", zoo.linear())
+    process = backend._processes["m"]
+    os.kill(pid_of(backend), signal.SIGSTOP)
+    assert backend.ping("m")
+    process._pinged -= 100
+    process._decided = time.monotonic() - 0.05
+    assert process.silent_s < 1
+    assert backend.ping("m")
+    process._decided -= 100
+    assert not backend.ping("m")
+
+
+def test_a_revival_of_one_that_lives_is_nothing(backend):
+    loaded = backend.load("m", zoo.linear())
+    pid = pid_of(backend)
+    assert backend.revive("m", zoo.linear()) is loaded
+    assert pid_of(backend) == pid
+    os.kill(pid, signal.SIGKILL)
+    assert gone(pid)
+    while backend.workers()[0].alive:
+        time.sleep(0.01)
+    backend.revive("m", zoo.linear())
+    assert pid_of(backend) != pid
+
+
+def test_a_revival_that_fails_on_the_way_leaves_no_half_revived_model(backend, monkeypatch):
+    backend.load("m", zoo.linear())
+    backend.demote("m", zoo.linear(), "to try it")
+    backend.kill("m", "to try it")
+
+    def refuse(*_):
+        raise ModelFailed("no")
+
+    monkeypatch.setattr("assayd.engine.worker.process.Process.demote", refuse)
+    with pytest.raises(ModelFailed):
+        backend.revive("m", zoo.linear())
+    assert [w.alive for w in backend.workers()] == [False]
+    monkeypatch.undo()
+    assert not backend.revive("m", zoo.linear()).batching.batched
+
+
+def test_one_that_is_about_to_leave_can_be_ended_too(backend, pool):
+    """A batch that nobody waits for any more must not hold the device because its model was unloaded."""
+    backend.load("m", models.loop())
+    running = pool.submit(backend.run, backend.prepare(one_row(backend, [1, 2, models.HUGE])))
+    busy(pid_of(backend))
+    backend.unload("m")
+    backend.terminate("m")
+    with pytest.raises(Terminated):
+        running.result(5)
+
+
 def test_an_endless_loop_is_told_to_stop_and_the_worker_lives_on(backend, pool):
     backend.load("m", models.loop())
     assert run(backend, one_row(backend, [1, 2, 3]))[0][0, 0] == 4.0
     running = pool.submit(backend.run, backend.prepare(one_row(backend, [1, 2, models.HUGE])))
     busy(pid_of(backend))
-    assert backend.ping("m", 2)
+    assert answers(backend)
     begun = time.monotonic()
     backend.terminate("m")
     with pytest.raises(Terminated):
