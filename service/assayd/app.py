@@ -74,6 +74,7 @@ class App:
             store,
             self._metrics,
             settings.max_loaded_bytes,
+            max_models=_most_models(settings),
             max_load_s=settings.max_load_s,
             max_decide_s=settings.max_batch_s,
             loads_at_once=_LOADS_AT_ONCE if settings.isolation == "process" else 1,
@@ -231,6 +232,19 @@ def _backend(settings: Settings) -> Backend:
     from assayd.engine.in_process import InProcessBackend
 
     return InProcessBackend(options, settings.batch_rows)
+
+
+def _most_models(settings: Settings) -> int:
+    if settings.isolation != "process":
+        return settings.max_loaded_models
+    from assayd.engine.worker.room import most_workers
+
+    most = most_workers()
+    if most < settings.max_loaded_models:
+        log.warning(
+            "fewer models are loaded at once than wanted: raise the limit of open files", extra={"models": most}
+        )
+    return min(settings.max_loaded_models, most)
 
 
 async def serve(settings: Settings) -> None:

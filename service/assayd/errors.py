@@ -21,12 +21,14 @@ AssayError
 │   ├── RowBudget             more rows than allowed
 │   ├── TimeBudget            more time than the request's budget
 │   ├── TooLarge              more bytes than allowed
-│   └── OutOfMemory           the device has no room for one row
+│   ├── OutOfMemory           the device has no room for one row
+│   └── ModelsFull            all models that may be loaded are in use
 ├── DeadlinePassed
 │   └── Terminated            the batch was stopped while it ran
 ├── Unavailable
 │   ├── Draining
 │   ├── WorkerLost            the process that runs the model died
+│   │   └── WorkerNotStarted  the system has no room for another process
 │   └── StoreFull
 ├── Unparsable                the request's bytes are no message
 └── DataLoss                  stored bytes no longer match their digest
@@ -201,6 +203,12 @@ class OutOfMemory(Exhausted):
     reason = "OUT_OF_MEMORY"
 
 
+class ModelsFull(Exhausted):
+    """As many models as may be loaded are in use; metadata: limit."""
+
+    reason = "MODELS_FULL"
+
+
 class DeadlinePassed(AssayError):
     """The deadline passed before the work was done; what remained was dropped."""
 
@@ -225,6 +233,10 @@ class WorkerLost(Unavailable):
     """The process that runs the model died or was killed; metadata: cause. Another one may take over."""
 
     reason = "WORKER_LOST"
+
+
+class WorkerNotStarted(WorkerLost):
+    """The system gave no process, memory or descriptors for another worker; metadata: cause."""
 
 
 class StoreFull(Unavailable):

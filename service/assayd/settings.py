@@ -51,7 +51,12 @@ class Settings(BaseSettings):
     max_request_rows: int = Field(5_000_000, ge=1, description="rows one request may ask for")
     max_message_bytes: int = Field(64 * 1024 * 1024, ge=1024, description="largest gRPC message, both ways")
     max_model_bytes: int = Field(2_000_000_000, ge=1, description="largest model accepted")
-    max_loaded_bytes: int = Field(8_000_000_000, ge=1, description="models in memory; the least used leave first")
+    max_loaded_bytes: int = Field(
+        8_000_000_000, ge=1, description="memory of loaded models, or their files if larger; the least used leave first"
+    )
+    max_loaded_models: int = Field(
+        64, ge=1, description="loaded models, each a process; fewer where the system gives fewer descriptors"
+    )
     max_deadline_s: float = Field(3600.0, gt=0, description="longest deadline a caller may set")
     drain_grace_s: float = Field(30.0, ge=0, description="time that accepted calls get after SIGTERM")
     instances_in_flight: int = Field(32, ge=1, description="instances of one request that are explained at once")

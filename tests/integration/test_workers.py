@@ -261,3 +261,16 @@ def test_a_worker_that_is_stopped_while_it_is_revived_is_found_too(own, client):
     for pid in set(children(own.process.pid)) - seen:
         os.kill(pid, signal.SIGSTOP)
     serves(client, model, want, within=20)
+
+
+def test_models_are_bounded_in_number_and_deleted_ones_leave(tmp_path):
+    with ServerProcess(tmp_path / "store", "--max-loaded-models", "2") as own, assay.Client(own.address) as client:
+        for seed in range(4):
+            client.upload_model(zoo.mlp(seed=seed), name=f"m{seed}")
+            client.upload_model(zoo.mlp(seed=seed), name=f"same{seed}")
+        wait_until(lambda: len(children(own.process.pid)) == 2)
+        client.delete_model("m3")
+        client.predict("same3", X)
+        assert len(children(own.process.pid)) == 2
+        client.delete_model("same3")
+        wait_until(lambda: len(children(own.process.pid)) == 1)

@@ -57,7 +57,7 @@ def test_every_setting_says_what_it_is_and_numbers_say_their_unit():
     for name, field in Settings.model_fields.items():
         assert field.description, name
         if field.annotation in (int, float) and name != "threads":
-            unit = ("_ms", "_s", "_rows", "_bytes", "_labels", "_in_flight")
+            unit = ("_ms", "_s", "_rows", "_bytes", "_labels", "_in_flight", "_models")
             assert name.endswith(unit), name
 
 

@@ -52,11 +52,22 @@ class Catalogue:
         return found
 
     async def delete(self, tenant: str, ref: ModelRef) -> int:
-        """Remove a name or a version; so many versions went. Raises ModelNotFound."""
+        """Remove a name or a version; so many versions went. Models without a name leave memory when nobody uses them.
+
+        Raises ModelNotFound.
+        """
         try:
-            return await asyncio.to_thread(self.store.delete, tenant, ref)
+            removed, nameless = await asyncio.to_thread(self._delete, tenant, ref)
         finally:
             self._resolved = {}
+        for digest in nameless:
+            self._models.drop(digest)
+        return removed
+
+    def _delete(self, tenant: str, ref: ModelRef) -> tuple[int, list[str]]:
+        digests = {v.digest for v in self.store.readable_versions(tenant, ref.name) if ref.version in ("", v.version)}
+        removed = self.store.delete(tenant, ref)
+        return removed, [digest for digest in digests if not self.store.is_named(digest)]
 
     def _resolve(self, tenant: str, ref: str) -> Resolved:
         version = self.store.resolve(tenant, parse_ref(ref))

@@ -67,7 +67,8 @@ class Batch:
 @dataclass(frozen=True)
 class LoadedModel:
     """What loading told of a model. provider: what really runs it. size_bytes: of the model file. open_question: the
-    proof was inconclusive, and a caller's instance may settle it.
+    proof was inconclusive, and a caller's instance may settle it. memory_bytes: that a process of its own held after it
+    was loaded.
     """
 
     digest: str
@@ -77,6 +78,7 @@ class LoadedModel:
     size_bytes: int
     load_seconds: float
     open_question: bool = False
+    memory_bytes: int = 0
 
 
 @dataclass(frozen=True)

@@ -6,16 +6,16 @@ import asyncio
 import logging
 import threading
 import time
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections import Counter, OrderedDict
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, TypeVarTuple
 
 from assayd.engine.backend import Backend, LoadedModel
 from assayd.engine.quarantine import Quarantine, killed_by_others
-from assayd.errors import ModelFailed, WorkerLost
+from assayd.errors import ModelFailed, ModelsFull, WorkerLost, WorkerNotStarted
 from assayd.metrics import Metrics
 from assayd.store.store import Store
 from assayd.types.subject import Subject
@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 _TRIES = 3
 """Of a revival, where others end the process on the way."""
 _REVIVALS_AT_ONCE = 32
+_FULL_S = 5.0
 _ABANDONED = "nobody waits for its load"
 _ABANDONED_S = 2.0
 _ABANDONED_S_PER_BYTE = 1 / 20e6
@@ -39,14 +40,16 @@ _ABANDONED_S_PER_BYTE = 1 / 20e6
 class InUse:
     """A loaded model while somebody uses it; `loaded` follows what later proofs decide.
 
-    tenant: in whose store its file is. pinned: it stays in memory. deciding: held while something is decided. steady:
-    how it is run for the same bits in any company, once somebody asked.
+    tenant: in whose store its file is. pinned: it stays in memory. dropped: it doesn't, once nobody uses it.
+    deciding: held while something is decided. steady: how it is run for the same bits in any company, once somebody
+    asked.
     """
 
     loaded: LoadedModel
     tenant: str
     users: int = 0
     pinned: bool = False
+    dropped: bool = False
     deciding: asyncio.Lock = field(default_factory=asyncio.Lock)
     steady: LoadedModel | None = None
 
@@ -63,7 +66,7 @@ class _Load:
 
 class LoadedModels:
     """Loads models of the store when they are needed, and unloads the least recently used ones that nobody uses when
-    their files come to more than `max_bytes`.
+    what they hold comes to more than `max_bytes`, or they are more than `max_models`.
 
     max_load_s: longest load. max_decide_s: longest proof by a caller's instance. loads_at_once: where a load has a
     process of its own, one that is stuck holds up no other.
@@ -76,6 +79,7 @@ class LoadedModels:
         metrics: Metrics,
         max_bytes: int,
         *,
+        max_models: int = 64,
         max_load_s: float = 300.0,
         max_decide_s: float = 60.0,
         loads_at_once: int = 1,
@@ -84,10 +88,14 @@ class LoadedModels:
         self._store = store
         self._metrics = metrics
         self._max_bytes = max_bytes
+        self._max_models = max_models
         self._max_load_s = max_load_s
         self._max_decide_s = max_decide_s
         self._models: OrderedDict[str, InUse] = OrderedDict()
         self._loads: dict[str, _Load] = {}
+        self._wanted: Counter[str] = Counter()
+        self._starting = 0
+        self._turns = asyncio.Semaphore(min(loads_at_once, max_models))
         self._quarantine = Quarantine(time.monotonic)
         self._threads = ThreadPoolExecutor(loads_at_once, "model-load")
         # Of their own: what is stuck in a load or a proof holds up no revival.
@@ -97,10 +105,12 @@ class LoadedModels:
     async def use(self, tenant: str, digest: str) -> AsyncIterator[InUse]:
         """Hold a model of the store in memory.
 
-        Raises ModelNotFound, DataLoss, InvalidModel, ModelFailed, ModelQuarantined, OutOfMemory, WorkerLost.
+        Raises ModelNotFound, DataLoss, InvalidModel, ModelFailed, ModelQuarantined, ModelsFull, OutOfMemory,
+        WorkerLost.
         """
-        model = await self._loaded(tenant, digest, lambda: self._store.model_bytes(tenant, digest))
-        model.users += 1
+        with self._want(digest):
+            model = await self._loaded(tenant, digest, lambda: self._store.model_bytes(tenant, digest))
+            model.users += 1
         self._models.move_to_end(digest)
         try:
             yield model
@@ -110,12 +120,21 @@ class LoadedModels:
 
     async def load(self, tenant: str, digest: str, data: bytes) -> LoadedModel:
         """Load bytes that aren't in the store yet. Raises as `use`, and ModelUnfit."""
-        return (await self._loaded(tenant, digest, lambda: data)).loaded
+        with self._want(digest):
+            model = await self._loaded(tenant, digest, lambda: data)
+        model.dropped = False
+        return model.loaded
 
     def pin(self, digest: str) -> None:
         """Keep a loaded model in memory, whatever room others need."""
         if digest in self._models:
             self._models[digest].pinned = True
+
+    def drop(self, digest: str) -> None:
+        """Unload a model, if it is loaded, as soon as nobody uses it."""
+        if digest in self._models:
+            self._models[digest].dropped = True
+            self._make_room()
 
     async def prove(self, model: InUse, subject: Subject) -> None:
         """Try an open question with a caller's instance."""
@@ -157,7 +176,7 @@ class LoadedModels:
         else:
             self._metrics.worker_restarts.labels(cause).inc()
         finally:
-            self._show()
+            self._make_room()
 
     async def _revived(self, model: InUse, digest: str) -> None:
         for tries in range(1, _TRIES + 1):
@@ -169,6 +188,9 @@ class LoadedModels:
             except TimeoutError:
                 self._end_load(digest, "its load took too long")
                 raise ModelFailed(f"loading the model again took longer than {self._max_load_s:g} s") from None
+            except WorkerNotStarted:
+                if tries == _TRIES or not self._evict(digest):
+                    raise
             except WorkerLost as error:
                 said = {"model": digest, "why": error.message}
                 log.warning("a process was lost while it loaded a model again", extra=said)
@@ -236,7 +258,9 @@ class LoadedModels:
 
     async def _load(self, tenant: str, digest: str, read: Callable[[], bytes]) -> InUse:
         try:
-            loaded = await self._within_time(digest, read)
+            async with self._turns:
+                with self._place():
+                    loaded = await self._within_time(digest, read)
         except Exception:
             self._metrics.model_loads.labels("failed").inc()
             raise
@@ -245,6 +269,34 @@ class LoadedModels:
         model = self._models[digest] = InUse(loaded, tenant)
         self._make_room(keep=digest)
         return model
+
+    @contextmanager
+    def _want(self, digest: str) -> Iterator[None]:
+        """Whoever waits for a load finds the model when it is their turn, though others want its room."""
+        self._wanted[digest] += 1
+        try:
+            yield
+        finally:
+            self._wanted[digest] -= 1
+            if not self._wanted[digest]:
+                del self._wanted[digest]
+
+    @contextmanager
+    def _place(self) -> Iterator[None]:
+        """For one more. Raises ModelsFull."""
+        while len(self._models) + self._starting >= self._max_models:
+            if not self._evict():
+                raise ModelsFull(
+                    f"{self._max_models} models may be loaded here and all of them are in use: try again, or raise "
+                    "--max-loaded-models",
+                    metadata={"limit": str(self._max_models)},
+                    retry_after_s=_FULL_S,
+                )
+        self._starting += 1
+        try:
+            yield
+        finally:
+            self._starting -= 1
 
     async def _within_time(self, digest: str, read: Callable[[], bytes]) -> LoadedModel:
         """Load; a process that is lost on the way may have been ended by others once."""
@@ -258,6 +310,9 @@ class LoadedModels:
             except TimeoutError:
                 self._end_load(digest, "its load took too long")
                 raise ModelFailed(f"loading and proving the model took longer than {self._max_load_s:g} s") from None
+            except WorkerNotStarted:
+                if last or not self._evict():
+                    raise
             except WorkerLost as error:
                 log.warning("a process was lost while it loaded a model", extra={"model": digest, "why": error.message})
                 cause = _cause(error)
@@ -304,20 +359,24 @@ class LoadedModels:
         return await self._off_loop(self._store.model_bytes, model.tenant, model.loaded.digest)
 
     def _forget(self, digest: str) -> None:
-        """Drop a model that can't run; the next who asks loads it anew."""
+        """Unload a model; the next who asks loads it anew."""
         if self._models.pop(digest, None) is not None:
             self._backend.unload(digest)
 
     def _make_room(self, keep: str = "") -> None:
-        total = sum(m.loaded.size_bytes for m in self._models.values())
-        for digest, model in list(self._models.items()):
-            if total <= self._max_bytes:
-                break
-            if model.users == 0 and not model.pinned and digest != keep:
-                del self._models[digest]
-                self._backend.unload(digest)
-                total -= model.loaded.size_bytes
+        for digest in [d for d, m in self._models.items() if m.dropped and _idle(m)]:
+            self._forget(digest)
+        while sum(_held(m) for m in self._models.values()) > self._max_bytes and self._evict(keep):
+            pass
         self._show()
+
+    def _evict(self, keep: str = "") -> bool:
+        """Unload the least recently used of those that nobody uses, if there is one."""
+        for digest, model in self._models.items():
+            if _idle(model) and not (model.pinned or digest == keep or self._wanted[digest]):
+                self._forget(digest)
+                return True
+        return False
 
     def _show(self) -> None:
         self._metrics.models_loaded.clear()
@@ -329,6 +388,14 @@ class LoadedModels:
 
     async def _off_loop(self, function: Callable[[*Ts], T], *arguments: *Ts) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+
+
+def _idle(model: InUse) -> bool:
+    return not model.users and not model.deciding.locked()
+
+
+def _held(model: InUse) -> int:
+    return max(model.loaded.size_bytes, model.loaded.memory_bytes)
 
 
 def _cause(error: WorkerLost) -> str:

@@ -206,6 +206,12 @@ class Store:
         sync_folder(self._names(tenant) / ref.name)
         return removed
 
+    def is_named(self, digest: str) -> bool:
+        """Whether any tenant's version has this model."""
+        tenants = (path.name for path in self._root.iterdir() if path.is_dir())
+        versions = (v for t in tenants for name in self.names(t) for v in self.readable_versions(t, name))
+        return any(v.digest == digest for v in versions)
+
     # ---- tensors -----------------------------------------------------------------------------------------------
 
     def put_tensor(self, tenant: str, array: Array) -> str:

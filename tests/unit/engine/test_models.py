@@ -8,7 +8,15 @@ import pytest
 
 from assayd.engine.backend import LoadedModel
 from assayd.engine.models import LoadedModels
-from assayd.errors import InvalidModel, ModelFailed, ModelNotFound, ModelQuarantined, WorkerLost
+from assayd.errors import (
+    InvalidModel,
+    ModelFailed,
+    ModelNotFound,
+    ModelQuarantined,
+    ModelsFull,
+    WorkerLost,
+    WorkerNotStarted,
+)
 from assayd.metrics import Metrics
 from assayd.types.model import Batching, Signature
 from assayd.types.subject import Subject
@@ -20,6 +28,7 @@ class FakeBackend:
     def __init__(self):
         self.loads, self.unloads, self.demoted, self.proven = [], [], [], []
         self.revived, self.kills, self.deaths, self.refusal = [], [], [], None
+        self.full = self.memory = 0
         self.gate = threading.Event()
         self.gate.set()
 
@@ -30,10 +39,13 @@ class FakeBackend:
             raise WorkerLost("killed", metadata={"cause": self.kills[-1][1]})
         if self.deaths:
             raise WorkerLost("died", metadata={"cause": self.deaths.pop(0)})
+        if self.full:
+            self.full -= 1
+            raise WorkerNotStarted("no room", retry_after_s=5)
         if data == b"bad":
             raise InvalidModel("no")
         batching = Batching(data != b"open", "", 8)
-        return LoadedModel(digest, Signature((), ()), batching, "CPU", len(data), 0.5, data == b"open")
+        return LoadedModel(digest, Signature((), ()), batching, "CPU", len(data), 0.5, data == b"open", self.memory)
 
     def prove(self, digest, subject):
         self.gate.wait(10)
@@ -151,6 +163,86 @@ async def test_a_model_larger_than_all_room_lives_while_it_is_used(models, backe
         assert model.loaded.size_bytes == 99
         assert backend.unloads == []
     assert len(backend.unloads) == 1
+
+
+async def test_memory_that_a_process_holds_counts_where_it_is_more_than_its_file(models, backend):
+    backend.memory = 6
+    await used(models, "a:1")
+    await used(models, "b:1")
+    assert models.digests == ["b:1"]
+    backend.memory = 0
+    await used(models, "c:12345")
+    assert models.digests == ["c:12345"]
+
+
+@pytest.fixture
+def few(backend, metrics):
+    made = LoadedModels(backend, FakeStore(), metrics, max_bytes=1000, max_models=2, loads_at_once=4)
+    yield made
+    backend.gate.set()
+    made.close()
+
+
+async def test_the_least_recently_used_goes_when_there_are_too_many(few, backend):
+    for digest in ("a:1", "b:1", "a:1", "c:1"):
+        await used(few, digest)
+    assert few.digests == ["a:1", "c:1"]
+
+
+async def test_one_more_than_can_be_is_refused_while_all_are_in_use(few, backend):
+    await used(few, "p:1")
+    few.pin("p:1")
+    async with few.use("t", "a:1"):
+        with pytest.raises(ModelsFull, match="2 models") as got:
+            await used(few, "b:1")
+        assert got.value.retry_after_s > 0
+        assert got.value.metadata == {"limit": "2"}
+    await used(few, "b:1")
+    assert backend.loads == ["p:1", "a:1", "b:1"]
+    assert few.digests == ["p:1", "b:1"]
+
+
+async def test_many_who_want_more_models_than_can_be_all_get_theirs_in_turn(few, backend):
+    await asyncio.gather(*(used(few, f"{n}:1") for n in range(2)))
+    got = await asyncio.gather(*(used(few, f"{n}:1") for n in range(10)), return_exceptions=True)
+    assert all(isinstance(g, ModelsFull) or g.loaded for g in got)
+    assert len(few.digests) == 2
+    assert set(backend.loads) - set(backend.unloads) == set(few.digests)
+
+
+@pytest.mark.parametrize(("full", "others", "starts"), [(1, True, True), (2, True, False), (1, False, False)])
+async def test_where_the_system_has_no_room_for_a_process_another_model_makes_some_once(
+    few, backend, full, others, starts
+):
+    if others:
+        await used(few, "a:1")
+    backend.full = full
+    if starts:
+        await used(few, "b:1")
+        assert few.digests == ["b:1"]
+    else:
+        with pytest.raises(WorkerNotStarted):
+            await used(few, "b:1")
+        assert few.digests == []
+    assert not few._quarantine._strikes.get("b:1")
+
+
+async def test_a_dropped_model_leaves_at_once_or_with_its_last_user(few, backend):
+    async with few.use("t", "a:1"):
+        few.drop("a:1")
+        few.drop("unknown")
+        assert backend.unloads == []
+    assert backend.unloads == ["a:1"]
+    await used(few, "b:1")
+    few.drop("b:1")
+    assert (backend.unloads, few.digests) == (["a:1", "b:1"], [])
+
+
+async def test_one_that_comes_back_while_it_is_dropped_stays(few, backend):
+    async with few.use("t", "a:1"):
+        few.drop("a:1")
+        await few.load("t", "a:1", b"1")
+    assert few.digests == ["a:1"]
 
 
 async def test_a_load_that_fails_leaves_nothing_and_is_tried_again(models, backend, metrics):

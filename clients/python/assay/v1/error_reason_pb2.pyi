@@ -27,6 +27,7 @@ class ErrorReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ERROR_REASON_TOO_LARGE: _ClassVar[ErrorReason]
     ERROR_REASON_QUOTA: _ClassVar[ErrorReason]
     ERROR_REASON_OUT_OF_MEMORY: _ClassVar[ErrorReason]
+    ERROR_REASON_MODELS_FULL: _ClassVar[ErrorReason]
     ERROR_REASON_DEADLINE: _ClassVar[ErrorReason]
     ERROR_REASON_CANCELLED: _ClassVar[ErrorReason]
     ERROR_REASON_DRAINING: _ClassVar[ErrorReason]
@@ -59,6 +60,7 @@ ERROR_REASON_TIME_BUDGET: ErrorReason
 ERROR_REASON_TOO_LARGE: ErrorReason
 ERROR_REASON_QUOTA: ErrorReason
 ERROR_REASON_OUT_OF_MEMORY: ErrorReason
+ERROR_REASON_MODELS_FULL: ErrorReason
 ERROR_REASON_DEADLINE: ErrorReason
 ERROR_REASON_CANCELLED: ErrorReason
 ERROR_REASON_DRAINING: ErrorReason

@@ -12,10 +12,10 @@ from assayd.engine.backend import Batch, ChunkResult, LoadedModel, Prepared, Wor
 from assayd.engine.options import MOST_ROWS, SessionOptions
 from assayd.engine.worker.process import Counters, Process, Waiting
 from assayd.engine.worker.spawn import start
-from assayd.errors import WorkerLost
+from assayd.errors import WorkerLost, WorkerNotStarted
 from assayd.types.subject import Subject
 
-_CLOSE_S = 10.0
+_CLOSE_S, _FULL_S = 10.0, 5.0
 
 _SPIN_US = 100
 """Only one worker runs at a time, and the threads of the one before must not stay awake at its cost."""
@@ -79,7 +79,7 @@ class WorkerBackend:
         Raises InvalidModel, ModelFailed, ModelUnfit, OutOfMemory, WorkerLost; nothing is left then.
         """
         self._decisions.pop(digest, None)
-        loaded = self._loaded(digest, data)
+        _, loaded = self._loaded(digest, data)
         self._decisions[digest] = _Decisions(loaded)
         return loaded
 
@@ -93,13 +93,14 @@ class WorkerBackend:
         if self._processes[digest].alive:
             return old.loaded
         with self._start(digest):
-            loaded = self._loaded(digest, data)
-            process = self._processes[digest]
+            process, loaded = self._loaded(digest, data)
             try:
                 loaded = _decided_again(process, old, data, loaded)
             except BaseException:
-                process.kill("its revival failed")
+                self._discard(process, "its revival failed")
                 raise
+            if self._decisions.get(digest) is not old:
+                self._discard(process, "unloaded")
         old.loaded = loaded
         return loaded
 
@@ -112,9 +113,8 @@ class WorkerBackend:
         finally:
             self._starting.discard(digest)
 
-    def _loaded(self, digest: str, data: bytes) -> LoadedModel:
-        started = self._starter.submit(start, self._memory_bytes).result()
-        process = Process(started, digest, self.max_batch_rows, self.counters)
+    def _loaded(self, digest: str, data: bytes) -> tuple[Process, LoadedModel]:
+        process = self._started(digest)
         self.counters.add(processes_started=1)
         with self._lock:
             before = self._processes.get(digest)
@@ -123,14 +123,30 @@ class WorkerBackend:
         if before is not None:
             before.retire()
         try:
-            return process.load(self._options, self._batch_rows, data)
-        except BaseException:
-            process.kill("its load failed")
-            with self._lock:
-                # A model that is to be revived stays, lost as it is.
-                if self._processes.get(digest) is process and digest not in self._decisions:
-                    del self._processes[digest]
+            return process, process.load(self._options, self._batch_rows, data)
+        except BaseException as error:
+            self._discard(process, "its load failed")
+            if isinstance(error, OSError):
+                raise _not_started(error) from error
             raise
+
+    def _discard(self, process: Process, why: str) -> None:
+        process.kill(why)
+        with self._lock:
+            # A model that is to be revived stays, lost as it is.
+            if self._processes.get(process.digest) is process and process.digest not in self._decisions:
+                del self._processes[process.digest]
+
+    def _started(self, digest: str) -> Process:
+        try:
+            started = self._starter.submit(start, self._memory_bytes).result()
+        except OSError as error:
+            raise _not_started(error) from error
+        try:
+            return Process(started, digest, self.max_batch_rows, self.counters)
+        except RuntimeError as error:  # no more threads
+            started.process.kill()
+            raise _not_started(error) from error
 
     def prove(self, digest: str, subject: Subject) -> LoadedModel:
         """As `Backend.prove`."""
@@ -224,6 +240,12 @@ class WorkerBackend:
         for process in every:
             process.join(_CLOSE_S)
         self._starter.shutdown()
+
+
+def _not_started(error: Exception) -> WorkerNotStarted:
+    why = error.strerror if isinstance(error, OSError) else str(error)
+    said = f"a process for the model can't be started now: {why}"
+    return WorkerNotStarted(said, metadata={"cause": f"not started: {why}"}, retry_after_s=_FULL_S)
 
 
 def _decided_again(process: Process, old: _Decisions, data: bytes, loaded: LoadedModel) -> LoadedModel:

@@ -34,7 +34,9 @@ def confine(parent: int, memory_bytes: int | None) -> None:
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
     os.umask(0o077)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (_DESCRIPTORS, _DESCRIPTORS))
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    few = min(_DESCRIPTORS, hard) if hard != resource.RLIM_INFINITY else _DESCRIPTORS
+    resource.setrlimit(resource.RLIMIT_NOFILE, (few, few))
     if memory_bytes is not None:
         resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_GO)

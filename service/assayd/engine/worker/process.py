@@ -143,10 +143,20 @@ class Process:
     @property
     def rss_bytes(self) -> int:
         """Memory that it holds now; 0 when it is gone."""
+        return self._pages()[0] * _PAGE_BYTES
+
+    @property
+    def own_bytes(self) -> int:
+        """Of that, what would be free without it: the code of its libraries is shared by all workers."""
+        resident, shared = self._pages()
+        return (resident - shared) * _PAGE_BYTES
+
+    def _pages(self) -> tuple[int, int]:
         try:
-            return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * _PAGE_BYTES if self.alive else 0
-        except (OSError, IndexError):
-            return 0
+            resident, shared = Path(f"/proc/{self.pid}/statm").read_text().split()[1:3] if self.alive else (0, 0)
+        except (OSError, ValueError):
+            return 0, 0
+        return int(resident), int(shared)
 
     def kill(self, why: str) -> None:
         """End the worker now; `why` is the cause that calls are told, unless it was lost before."""
@@ -248,7 +258,8 @@ class Process:
         """The first call of all. Raises what `Backend.load` does, and WorkerLost."""
         begun, self._file_bytes = time.monotonic(), len(data)
         loaded = self._decide(m.Load(options, batch_rows), data)
-        loaded = replace(loaded, size_bytes=len(data), load_seconds=time.monotonic() - begun)
+        seconds, memory = time.monotonic() - begun, self.own_bytes
+        loaded = replace(loaded, size_bytes=len(data), load_seconds=seconds, memory_bytes=memory)
         self._model = loaded
         return loaded
 
@@ -278,7 +289,13 @@ class Process:
         self._sessions_built = answer.sessions_built
         loaded: LoadedModel = replace(answer.loaded, digest=self.digest)
         if self._model is not None:
-            loaded = replace(loaded, size_bytes=self._model.size_bytes, load_seconds=self._model.load_seconds)
+            known = self._model
+            loaded = replace(
+                loaded,
+                size_bytes=known.size_bytes,
+                load_seconds=known.load_seconds,
+                memory_bytes=known.memory_bytes,
+            )
         return loaded
 
     def _vet_decided(self, decided: m.Decided) -> None:

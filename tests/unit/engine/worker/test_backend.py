@@ -1,5 +1,6 @@
 """Models in processes of their own: what crosses, what is decided again, what dies alone."""
 
+import errno
 import gc
 import os
 import signal
@@ -17,7 +18,7 @@ from assayd.engine.backend import Batch, Chunk, Whole
 from assayd.engine.options import SessionOptions
 from assayd.engine.worker.backend import WorkerBackend
 from assayd.engine.worker.process import WorkerBug
-from assayd.errors import InvalidModel, ModelFailed, OutOfMemory, Terminated, WorkerLost
+from assayd.errors import InvalidModel, ModelFailed, OutOfMemory, Terminated, WorkerLost, WorkerNotStarted
 from assayd.types.rows import MaskRows, Pick, PlainRows, SampleRows
 from assayd.types.subject import Segments, Subject
 from tests.models import zoo
@@ -254,6 +255,27 @@ def test_a_limit_that_leaves_no_room_to_start_is_a_lost_worker():
         assert not backend.workers()
     finally:
         backend.close()
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.EAGAIN, errno.ENOMEM])
+@pytest.mark.parametrize("where", ["subprocess.Popen", "os.memfd_create"])
+def test_a_system_without_room_for_a_process_is_no_bug(backend, monkeypatch, code, where):
+    def refuse(*_, **__):
+        raise OSError(code, os.strerror(code))
+
+    backend.load("n", zoo.linear())
+    monkeypatch.setattr(where, refuse)
+    with pytest.raises(WorkerNotStarted) as got:
+        backend.load("m", zoo.linear())
+    assert got.value.retry_after_s
+    assert os.strerror(code) in got.value.message
+    monkeypatch.undo()
+    assert [w.digest for w in backend.workers()] == ["n"]
+    backend.load("m", zoo.linear())
+
+
+def test_what_a_worker_holds_is_told(backend):
+    assert 2**23 < backend.load("m", zoo.linear()).memory_bytes < backend.workers()[0].rss_bytes
 
 
 SERVER = """

@@ -1,0 +1,56 @@
+"""What the system lets a server have of workers: how many, and how much memory. Linux only."""
+
+from __future__ import annotations
+
+import os
+import resource
+from pathlib import Path
+
+_PER_WORKER, _OTHERS = 8, 128
+"""Descriptors: of a worker, while it starts, and of all else; half of what then is left is for callers."""
+_SHARE, _LEAST_BYTES = 0.8, 2 * 2**30
+_CGROUPS = Path("/sys/fs/cgroup")
+
+
+def most_workers() -> int:
+    """By the descriptors that this process may have; takes all it may have."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    most = hard if hard != resource.RLIM_INFINITY else 2**20
+    return max(1, (most - _OTHERS) // 2 // _PER_WORKER)
+
+
+def worker_memory(root: Path = _CGROUPS, own: Path = Path("/proc/self/cgroup")) -> int:
+    """Address space of a worker where nobody says: most of what this process may use, in bytes."""
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limits = [physical, *(_bytes(folder / "memory.max") for folder in _groups(root, own))]
+    return max(_LEAST_BYTES, int(_SHARE * min(n for n in limits if n is not None)))
+
+
+def oom_kills(root: Path = _CGROUPS, own: Path = Path("/proc/self/cgroup")) -> int:
+    """Processes that the system ended so far since memory ran out: of this process's group, or of the machine."""
+    for file in (*(folder / "memory.events" for folder in _groups(root, own)[:1]), Path("/proc/vmstat")):
+        try:
+            counted = dict(line.split() for line in file.read_text().splitlines())
+            return int(counted["oom_kill"])
+        except (OSError, ValueError, KeyError):
+            continue
+    return 0
+
+
+def _groups(root: Path, own: Path) -> list[Path]:
+    """Folders of this process's control groups, version 2, from its own upward."""
+    try:
+        line = next(line for line in own.read_text().splitlines() if line.startswith("0::"))
+    except (OSError, StopIteration):
+        return []
+    folder = root / line.removeprefix("0::").strip("/")
+    return [folder, *(p for p in folder.parents if p.is_relative_to(root))]
+
+
+def _bytes(file: Path) -> int | None:
+    try:
+        return int(file.read_text())  # "max" is no limit
+    except (OSError, ValueError):
+        return None
