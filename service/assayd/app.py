@@ -34,7 +34,7 @@ from assayd.api.model_servicer import ModelServicer
 from assayd.api.server_servicer import ServerServicer
 from assayd.engine.backend import Backend
 from assayd.engine.models import LoadedModels
-from assayd.engine.options import SessionOptions, provider_of
+from assayd.engine.options import SessionOptions, fingerprint, provider_of
 from assayd.errors import AssayError
 from assayd.explain.explainer import Explainer
 from assayd.explain.offload import Offload
@@ -67,7 +67,8 @@ class App:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._metrics = Metrics(settings.max_model_labels)
-        self._backend = _backend(settings)
+        options = _session_options(settings)
+        self._backend = _backend(settings, options)
         store = Store(settings.store)
         self._models = LoadedModels(
             self._backend,
@@ -78,6 +79,7 @@ class App:
             max_load_s=settings.max_load_s,
             max_decide_s=settings.max_batch_s,
             loads_at_once=_LOADS_AT_ONCE if settings.isolation == "process" else 1,
+            fingerprint=fingerprint(options, settings.batch_rows) if settings.sweep_ms else "",
         )
         self._scheduler = DeviceScheduler(
             self._backend,
@@ -92,12 +94,12 @@ class App:
         self._catalogue = Catalogue(store, self._models, self._metrics, settings.max_model_bytes)
         self._interceptor = CallInterceptor(self._metrics)
         self._health = health.HealthServicer()
-        options = [
+        channel = [
             ("grpc.max_send_message_length", settings.max_message_bytes),
             ("grpc.max_receive_message_length", settings.max_message_bytes),
             ("grpc.so_reuseport", 0),
         ]
-        self._server = grpc.aio.server(interceptors=[self._interceptor], options=options)
+        self._server = grpc.aio.server(interceptors=[self._interceptor], options=channel)
         self._add_services()
         self._ready = False
         self.address = ""
@@ -110,7 +112,7 @@ class App:
             self._scheduler,
             self._offload,
             self._metrics,
-            Stack(_versions(), self._backend.device, s.threads),
+            Stack(_versions(), self._backend.device),
             max_request_rows=s.max_request_rows,
             instances_in_flight=s.instances_in_flight,
         )
@@ -214,21 +216,25 @@ class App:
         self._page_thread.join()
 
 
-def _backend(settings: Settings) -> Backend:
-    """What runs models. Imported as it is chosen: with workers this process holds neither onnx nor onnxruntime."""
+def _session_options(settings: Settings) -> SessionOptions:
     provider = provider_of(settings.provider)
-    # CUDA reserves far more of a process's addresses than it uses: there the limit is that of each session's arena.
-    on_gpu, limit = provider == "cuda", settings.worker_memory_bytes
-    options = SessionOptions(
+    return SessionOptions(
         settings.threads,
         provider,
         required=settings.provider == "cuda",
-        gpu_memory_bytes=limit if on_gpu else None,
+        # CUDA reserves far more of a process's addresses than it uses: there the limit is that of each session's arena.
+        gpu_memory_bytes=settings.worker_memory_bytes if provider == "cuda" else None,
+        sweep_s=settings.sweep_ms / 1000,
     )
+
+
+def _backend(settings: Settings, options: SessionOptions) -> Backend:
+    """What runs models. Imported as it is chosen: with workers this process holds neither onnx nor onnxruntime."""
     if settings.isolation == "process":
         from assayd.engine.worker.backend import WorkerBackend
 
-        return WorkerBackend(options, settings.batch_rows, None if on_gpu else limit)
+        limit = None if options.provider == "cuda" else settings.worker_memory_bytes
+        return WorkerBackend(options, settings.batch_rows, limit)
     from assayd.engine.in_process import InProcessBackend
 
     return InProcessBackend(options, settings.batch_rows)

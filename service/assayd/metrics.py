@@ -7,7 +7,7 @@ from prometheus_client.process_collector import ProcessCollector
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 _SHORT_SECONDS = (0.0001, 0.00025, 0.0005, *_SECONDS)
-_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 _SHARES = (0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0)
 
 UNNAMED = "-"
@@ -76,6 +76,11 @@ class Metrics:
             "assayd_model_load_seconds", "Load of a model with its batch proof.", buckets=_SECONDS, registry=r
         )
         self.model_loads = Counter("assayd_model_loads", "Models loaded, by outcome.", ["outcome"], registry=r)
+        self.model_sweeps = Counter(
+            "assayd_model_sweeps",
+            "Models whose batch size and threads were measured when they were loaded.",
+            registry=r,
+        )
         self.workers_alive = Gauge("assayd_workers_alive", "Processes that run models.", registry=r)
         self.worker_memory_bytes = Gauge(
             "assayd_worker_memory_bytes", "Resident memory of the processes that run models.", registry=r

@@ -33,7 +33,9 @@ class Settings(BaseSettings):
     provider: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="auto takes CUDA where a session really gets it"
     )
-    threads: int = Field(0, ge=0, description="threads of one model run; 0 lets onnxruntime choose")
+    threads: int = Field(
+        0, ge=0, description="threads of one model run; default by a sweep, else as onnxruntime chooses"
+    )
     isolation: Literal["process", "none"] = Field(
         "process" if sys.platform == "linux" else "none",
         description="process runs each model in one of its own; none is for models you trust",
@@ -44,7 +46,13 @@ class Settings(BaseSettings):
     max_batch_s: float = Field(60.0, gt=0, description="longest run of one batch")
     max_load_s: float = Field(300.0, gt=0, description="longest load of a model, with its proof")
     batch_rows: int | None = Field(
-        None, ge=1, le=4096, description="most rows in a batch; default by the size of a row"
+        None, ge=1, le=4096, description="most rows in a batch; default by a sweep, or by the size of a row"
+    )
+    sweep_ms: float = Field(
+        1000.0,
+        ge=0,
+        description="time to find a model's batch size and threads where they aren't given, when it is first loaded, "
+        "or a quarter of its load where that is longer; 0 for none",
     )
     gather_ms: float = Field(50.0, ge=0, le=1000, description="longest wait of a batch for jobs being planned")
     max_queued_rows: int = Field(5_000_000, ge=1, description="rows waiting before new work is refused")

@@ -2,12 +2,14 @@
 
 import concurrent.futures
 import contextlib
+import json
 import threading
 
 import numpy as np
 import pytest
 
 import assay
+from tests.integration.server import ServerProcess
 from tests.models import light, zoo
 
 X = np.random.default_rng(7).standard_normal((900, 8)).astype(np.float32)
@@ -108,6 +110,38 @@ def test_models_of_many_kinds(client, model):
         assert bits(ask(x[n : n + 1]).instances[0]) == bits(together.instances[n])
     codes = {w.code for w in together.warnings}
     assert ("row_by_row" in codes) == (model == "row by row")
+
+
+@pytest.mark.parametrize("model", ["cnn", "mlp", "forest"])
+def test_servers_whose_sweeps_chose_differently_give_the_same_bits(tmp_path, model):
+    """What a sweep finds changes with the machine's moods: it is planted here, another one in each store."""
+    data = {"cnn": zoo.cnn, "mlp": lambda: zoo.mlp(30, 64), "forest": lambda: zoo.forest(zipmap=False)}[model]()
+    tunings = [{"rows": 64, "threads": 1}, {"rows": 8, "threads": 0}, {"rows": 1024, "threads": 1}]
+    got, used = [], []
+    for n, tuning in enumerate(tunings):
+        store = tmp_path / f"store{n}"
+        with ServerProcess(store) as first, assay.Client(first.address) as client:
+            name = client.upload_model(data, name="planted")
+        (kept,) = store.glob("default/tunings/*.json")
+        kept.write_text(json.dumps(tuning))
+        with ServerProcess(store) as server, assay.Client(server.address) as client:
+            (info,) = name.inputs
+            x = np.random.default_rng(0).standard_normal((3, *info.shape)).astype(info.dtype)
+            target = assay.Target(output=next(o.name for o in name.outputs if o.dtype.startswith("float")), top_rank=1)
+            method = assay.Lime(num_samples=700, features=assay.Elements())
+            ask = lambda **how: client.explain(name, x, method, target=target, timeout=120, **how)  # noqa: B023, E731
+            plain, steady = ask(), ask(reproducible=True)
+            got.append([bits(instance) for instance in steady.instances])
+            used.append([(e["batching"]["max_rows"], e["threads"]) for e in map(engine_of, (plain, steady))])
+            assert json.loads(kept.read_text()) == tuning
+            assert server.metrics()["assayd_model_sweeps_total"] == 0
+    assert used == [[(t["rows"], t["threads"]), (32, 0)] for t in tunings]
+    assert got[0] == got[1] == got[2]
+
+
+def engine_of(explanation):
+    """What the record says of the run."""
+    return json.loads(explanation.instances[0].record.json)["engine"]
 
 
 def test_a_model_that_draws_is_refused(client):

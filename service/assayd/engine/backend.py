@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from assayd.types.arrays import Array, Floats
-from assayd.types.model import Batching, Signature
+from assayd.types.model import Batching, Signature, Tuning
 from assayd.types.rows import Pick, RowBlock
 from assayd.types.subject import Subject
 
@@ -43,13 +43,14 @@ class Batch:
 
     batched: whether the model could take several rows when they were planned. A model that was demoted since runs them
     as planned; each job then finds by its x that they must be run again. padded: it is filled up to the model's most
-    rows.
+    rows. steady: by the program that gives the same bits in any company.
     """
 
     digest: str
     batched: bool
     chunks: tuple[Chunk, ...]
     padded: bool = False
+    steady: bool = False
 
     @property
     def rows(self) -> int:
@@ -67,8 +68,9 @@ class Batch:
 @dataclass(frozen=True)
 class LoadedModel:
     """What loading told of a model. provider: what really runs it. size_bytes: of the model file. open_question: the
-    proof was inconclusive, and a caller's instance may settle it. memory_bytes: that a process of its own held after it
-    was loaded.
+    proof was inconclusive, and a caller's instance may settle it. memory_bytes: that a process of its own held after the
+    load. threads: of one run, 0 where the runtime chose. tuning: what a sweep found, for the next load; None where there
+    was none. steady: this is how it runs for the same bits.
     """
 
     digest: str
@@ -79,6 +81,9 @@ class LoadedModel:
     load_seconds: float
     open_question: bool = False
     memory_bytes: int = 0
+    threads: int = 0
+    tuning: Tuning | None = None
+    steady: bool = False
 
 
 @dataclass(frozen=True)
@@ -111,8 +116,10 @@ class Backend(Protocol):
     def max_batch_rows(self) -> int:
         """Most rows of any model's batch."""
 
-    def load(self, digest: str, data: bytes) -> LoadedModel:
-        """Load a model and prove whether its rows may share a batch. Raises InvalidModel, ModelFailed."""
+    def load(self, digest: str, data: bytes, tuning: Tuning | None = None) -> LoadedModel:
+        """Load a model and prove whether its rows may share a batch. tuning: what an earlier load on a device like this
+        found; without it a proven model is swept. Raises InvalidModel, ModelFailed.
+        """
 
     def prove(self, digest: str, subject: Subject) -> LoadedModel:
         """Try the proof again with a caller's instance and baseline as probes."""
@@ -121,7 +128,8 @@ class Backend(Protocol):
         """Run a model row by row from now on. data: its file again, which a backend needn't keep."""
 
     def steady(self, digest: str, data: bytes) -> LoadedModel:
-        """The model as it must be run for the same bits in any company: in padded batches, or else row by row.
+        """The model as it must be run for the same bits in any company: in padded batches, or else row by row, of a
+        size and with threads that nothing measured.
 
         Decided by the model and this device alone, never by what callers sent before. data: its file again. Raises
         NotReproducible where its answers to the same rows differ.

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 
 from assayd.engine.backend import Batch, ChunkResult, LoadedModel, Prepared, Worker, shape_key
+from assayd.engine.bench import swept
 from assayd.engine.observe import observed
 from assayd.engine.onnxruntime_session import Session
 from assayd.engine.options import MOST_ROWS, SessionOptions, default_rows
@@ -20,7 +21,7 @@ from assayd.engine.realise import realise_chunk
 from assayd.engine.steady import unsteady
 from assayd.errors import ModelUnfit, NotReproducible
 from assayd.graph.programs import Programs, programs_of
-from assayd.types.model import Batching, Signature
+from assayd.types.model import Batching, Signature, Tuning
 from assayd.types.subject import Subject
 
 _SPARE_SHAPES = 8
@@ -32,18 +33,21 @@ class _Resident:
 
     one_by_one: the signature as one row shows it.
     one: runs it row by row, as the file has it; None while only the opened program is needed. several: runs it in
-    batches; None until proven, kept after a demotion for the rows that were planned before. random: operators by which
-    it draws. blind: its batches were proven by blind probes, whatever callers sent later. steady: how it is run for the
-    same bits, once that is decided.
+    batches of at most `most_rows`; None until proven, kept after a demotion for the rows that were planned before.
+    fixed: runs it in batches of `fixed_rows` with the owner's threads, which no measurement changes; None until
+    somebody wants the same bits. random: operators by which it draws. blind: its batches were proven by blind probes,
+    whatever callers sent later. steady: how it is run for the same bits, once that is decided.
     """
 
     loaded: LoadedModel
     one_by_one: Signature
     most_rows: int
+    fixed_rows: int
     one: Program | None
     opened: Session | None
     random: tuple[str, ...]
     several: Program | None = None
+    fixed: Program | None = None
     blind: bool = False
     steady: LoadedModel | None = None
     spare: dict[Hashable, list[Buffers]] = field(default_factory=dict)
@@ -63,7 +67,7 @@ class _Prepared:
 class InProcessBackend:
     """Implements `assayd.engine.backend.Backend` with onnxruntime sessions of this process.
 
-    batch_rows: most rows in a batch, or None to choose by the size of a row.
+    batch_rows: most rows in a batch, or None to choose by a sweep, or by the size of a row where there is none.
     """
 
     def __init__(self, options: SessionOptions, batch_rows: int | None) -> None:
@@ -83,8 +87,8 @@ class InProcessBackend:
         """Most rows of any model's batch."""
         return self._batch_rows or MOST_ROWS
 
-    def load(self, digest: str, data: bytes) -> LoadedModel:
-        """Load and prove. Raises InvalidModel, ModelFailed, ModelUnfit."""
+    def load(self, digest: str, data: bytes, tuning: Tuning | None = None) -> LoadedModel:
+        """Load, prove and tune. Raises InvalidModel, ModelFailed, ModelUnfit."""
         begun = time.monotonic()
         programs = programs_of(data)
         for s in chain(programs.signature.inputs, programs.signature.outputs):
@@ -96,21 +100,50 @@ class InProcessBackend:
             opened = plain if programs.opened is programs.plain else self._session(programs.opened, programs)
         as_filed = Program(plain, programs.signature, batched=False)
         signature = observed(as_filed, blind_probes(programs.signature))
-        loaded = LoadedModel(digest, signature, Batching(False, programs.reason, 1), plain.provider, len(data), 0.0)
+        batching = Batching(False, programs.reason, 1)
+        threads = self._options.threads
+        loaded = LoadedModel(digest, signature, batching, plain.provider, len(data), 0.0, threads=threads)
         one = Program(plain, signature, batched=False)
-        most_rows = self._batch_rows or default_rows(signature)
-        resident = _Resident(loaded, signature, most_rows, one, opened, programs.random)
+        rows = self._batch_rows or default_rows(signature)
+        resident = _Resident(loaded, signature, rows, rows, one, opened, programs.random)
         self._settle(resident, blind_probes(signature))
         resident.blind = resident.loaded.batching.batched
+        if resident.several is not None:
+            self._tune(resident, resident.several, programs, tuning, time.monotonic() - begun)
         resident.loaded = replace(resident.loaded, load_seconds=time.monotonic() - begun)
         with self._lock:
             self._residents[digest] = resident
         return resident.loaded
 
-    def _session(self, program: bytes, programs: Programs) -> Session:
+    def _session(self, program: bytes, programs: Programs, threads: int | None = None) -> Session:
+        """threads: others than the owner's."""
         self.sessions_built += 1
         free_shapes = any(None in (s.shape or (None,)) for s in programs.signature.inputs)
-        return Session(program, self._options, free_shapes=free_shapes)
+        options = self._options if threads is None else replace(self._options, threads=threads)
+        return Session(program, options, free_shapes=free_shapes)
+
+    def _tune(
+        self, resident: _Resident, several: Program, programs: Programs, tuning: Tuning | None, load_s: float
+    ) -> None:
+        """Let batches have the size and threads that are known to suit the model, or that a sweep finds."""
+
+        def with_threads(count: int) -> Program:
+            if programs.opened is None:
+                raise AssertionError("a model that runs in batches can be opened")
+            return replace(several, session=self._session(programs.opened, programs, count))
+
+        if tuning is None:
+            limit_s = max(self._options.sweep_s, load_s / 4) if self._options.sweep_s else 0.0
+            probes = blind_probes(resident.one_by_one)
+            found = swept(several, self._options.threads, self._batch_rows, with_threads, probes, limit_s)
+            if found is None:
+                return
+            tuning, program = found
+        else:
+            program = several if tuning.threads == self._options.threads else with_threads(tuning.threads)
+        resident.several, resident.most_rows = program, min(tuning.rows, self.max_batch_rows)
+        batching = Batching(True, "", resident.most_rows)
+        resident.loaded = replace(resident.loaded, batching=batching, threads=tuning.threads, tuning=tuning)
 
     def _settle(self, resident: _Resident, probes: Iterable[Probe]) -> None:
         """Run the proof and keep what it decides; the session that is no longer needed goes."""
@@ -142,7 +175,7 @@ class InProcessBackend:
         """Run the model row by row from now on, as the file has it."""
         resident = self._residents[digest]
         self._keep_one(resident, data)
-        resident.loaded, resident.steady = _row_by_row(resident, reason), None
+        resident.loaded, resident.steady = self._row_by_row(resident, reason), None
         return resident.loaded
 
     def steady(self, digest: str, data: bytes) -> LoadedModel:
@@ -156,9 +189,12 @@ class InProcessBackend:
         probes = list(blind_probes(resident.one_by_one))
         reason = "whether rows may share a batch was found from an instance, not from the model alone"
         if resident.loaded.batching.batched and resident.blind and resident.several is not None:
-            reason = unsteady(resident.several, resident.most_rows, probes)
+            fixed = self._keep_fixed(resident, resident.several, data)
+            reason = unsteady(fixed, resident.fixed_rows, probes)
             if not reason:
-                resident.steady = resident.loaded
+                batching = Batching(True, "", resident.fixed_rows)
+                threads = self._options.threads
+                resident.steady = replace(resident.loaded, batching=batching, threads=threads, steady=True)
                 return resident.steady
         elif not resident.loaded.batching.batched and not resident.loaded.open_question:
             reason = resident.loaded.batching.reason
@@ -166,8 +202,19 @@ class InProcessBackend:
         wobbles = unsteady(one, 1, probes)
         if wobbles:
             raise NotReproducible(f"the model's bits aren't reproducible: {wobbles}", field="reproducible")
-        resident.steady = _row_by_row(resident, reason)
+        resident.steady = replace(self._row_by_row(resident, reason), steady=True)
         return resident.steady
+
+    def _keep_fixed(self, resident: _Resident, several: Program, data: bytes) -> Program:
+        """The batched program as the owner chose its threads, in a session of its own where a sweep chose others."""
+        if resident.fixed is None:
+            resident.fixed = several
+            if resident.loaded.threads != self._options.threads:
+                programs = programs_of(data)
+                if programs.opened is None:
+                    raise AssertionError("a model that runs in batches can be opened")
+                resident.fixed = replace(several, session=self._session(programs.opened, programs))
+        return resident.fixed
 
     def _keep_one(self, resident: _Resident, data: bytes) -> Program:
         """The program that runs row by row, made again where it was dropped. data: the model's file."""
@@ -175,6 +222,11 @@ class InProcessBackend:
             programs = programs_of(data)
             resident.one = Program(self._session(programs.plain, programs), resident.one_by_one, batched=False)
         return resident.one
+
+    def _row_by_row(self, resident: _Resident, reason: str) -> LoadedModel:
+        batching, threads = Batching(False, reason, 1), self._options.threads
+        signature = resident.one_by_one
+        return replace(resident.loaded, signature=signature, batching=batching, open_question=False, threads=threads)
 
     def unload(self, digest: str) -> None:
         """Forget the model; batches already prepared still run."""
@@ -184,19 +236,22 @@ class InProcessBackend:
     def prepare(self, batch: Batch) -> _Prepared:
         """Realise the batch's rows into a spare set of buffers."""
         resident = self._residents[batch.digest]
-        program = resident.several if batch.batched else resident.one
+        program, capacity = resident.one, 1
+        if batch.batched:
+            several = (resident.several, resident.most_rows)
+            program, capacity = (resident.fixed, resident.fixed_rows) if batch.steady else several
         if program is None:
             raise AssertionError("rows were planned for a program that the model doesn't have")
         first = batch.chunks[0].subject
         if len(resident.spare) > _SPARE_SHAPES:
             resident.spare.clear()
-        spare = resident.spare.setdefault((batch.batched, shape_key(first)), [])
+        spare = resident.spare.setdefault((batch.batched, batch.steady, shape_key(first)), [])
         try:
             buffers = spare.pop()
         except IndexError:
             shapes = {name: x.shape for name, x in first.inputs.items()}
-            buffers = program.buffers(shapes, resident.most_rows)
-        run = resident.most_rows if batch.padded and batch.batched else batch.rows
+            buffers = program.buffers(shapes, capacity)
+        run = capacity if batch.padded and batch.batched else batch.rows
         views = buffers.views(run)
         for chunk, rows in batch.spans():
             realise_chunk(chunk, {name: view[rows] for name, view in views.items()})
@@ -219,7 +274,7 @@ class InProcessBackend:
     def terminate(self, digest: str) -> None:
         """From another thread: the batch of this model that is running ends as Terminated, if there is one."""
         resident = self._residents.get(digest)
-        for program in (resident.one, resident.several) if resident is not None else ():
+        for program in (resident.one, resident.several, resident.fixed) if resident is not None else ():
             if program is not None:
                 program.session.terminate()
 
@@ -245,8 +300,3 @@ class InProcessBackend:
         """Forget all models."""
         with self._lock:
             self._residents.clear()
-
-
-def _row_by_row(resident: _Resident, reason: str) -> LoadedModel:
-    batching = Batching(False, reason, 1)
-    return replace(resident.loaded, signature=resident.one_by_one, batching=batching, open_question=False)

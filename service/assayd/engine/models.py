@@ -15,9 +15,10 @@ from typing import Any, TypeVar, TypeVarTuple
 
 from assayd.engine.backend import Backend, LoadedModel
 from assayd.engine.quarantine import Quarantine, killed_by_others
-from assayd.errors import ModelFailed, ModelsFull, WorkerLost, WorkerNotStarted
+from assayd.errors import ModelFailed, ModelsFull, StoreFull, WorkerLost, WorkerNotStarted
 from assayd.metrics import Metrics
 from assayd.store.store import Store
+from assayd.types.model import Tuning
 from assayd.types.subject import Subject
 
 T = TypeVar("T")
@@ -69,7 +70,8 @@ class LoadedModels:
     what they hold comes to more than `max_bytes`, or they are more than `max_models`.
 
     max_load_s: longest load. max_decide_s: longest proof by a caller's instance. loads_at_once: where a load has a
-    process of its own, one that is stuck holds up no other.
+    process of its own, one that is stuck holds up no other. fingerprint: of the device, under which the store keeps
+    how a model runs fastest on it; empty where that is neither asked nor kept.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class LoadedModels:
         max_load_s: float = 300.0,
         max_decide_s: float = 60.0,
         loads_at_once: int = 1,
+        fingerprint: str = "",
     ) -> None:
         self._backend = backend
         self._store = store
@@ -91,6 +94,7 @@ class LoadedModels:
         self._max_models = max_models
         self._max_load_s = max_load_s
         self._max_decide_s = max_decide_s
+        self._fingerprint = fingerprint
         self._models: OrderedDict[str, InUse] = OrderedDict()
         self._loads: dict[str, _Load] = {}
         self._wanted: Counter[str] = Counter()
@@ -260,7 +264,7 @@ class LoadedModels:
         try:
             async with self._turns:
                 with self._place():
-                    loaded = await self._within_time(digest, read)
+                    loaded = await self._within_time(tenant, digest, read)
         except Exception:
             self._metrics.model_loads.labels("failed").inc()
             raise
@@ -298,7 +302,7 @@ class LoadedModels:
         finally:
             self._starting -= 1
 
-    async def _within_time(self, digest: str, read: Callable[[], bytes]) -> LoadedModel:
+    async def _within_time(self, tenant: str, digest: str, read: Callable[[], bytes]) -> LoadedModel:
         """Load; a process that is lost on the way may have been ended by others once."""
         load = self._loads[digest]
         data = await self._off_loop(read)
@@ -306,7 +310,7 @@ class LoadedModels:
         for last in (False, True):
             try:
                 async with asyncio.timeout(self._max_load_s):
-                    return await self._off_loop(self._start, digest, data, load)
+                    return await self._off_loop(self._start, tenant, digest, data, load)
             except TimeoutError:
                 self._end_load(digest, "its load took too long")
                 raise ModelFailed(f"loading and proving the model took longer than {self._max_load_s:g} s") from None
@@ -322,10 +326,23 @@ class LoadedModels:
                     raise ModelFailed(f"the model ended its process while it was loaded ({cause})") from error
         raise AssertionError("the last try returns or raises")
 
-    def _start(self, digest: str, data: bytes, load: _Load) -> LoadedModel:
+    def _start(self, tenant: str, digest: str, data: bytes, load: _Load) -> LoadedModel:
         if load.given_up:
             raise WorkerLost("nobody waits for this load any more", metadata={"cause": _ABANDONED})
-        return self._backend.load(digest, data)
+        known = self._store.tuning(tenant, digest, self._fingerprint) if self._fingerprint else None
+        loaded = self._backend.load(digest, data, known)
+        if loaded.tuning is not None and loaded.tuning != known:
+            self._metrics.model_sweeps.inc()
+            self._keep(tenant, digest, loaded.tuning)
+        return loaded
+
+    def _keep(self, tenant: str, digest: str, tuning: Tuning) -> None:
+        if not self._fingerprint:
+            return
+        try:
+            self._store.keep_tuning(tenant, digest, self._fingerprint, tuning)
+        except StoreFull as error:
+            log.warning("a model's tuning isn't kept", extra={"model": digest, "why": error.message})
 
     async def _decide(self, model: InUse, function: Callable[[*Ts], LoadedModel], *arguments: *Ts) -> LoadedModel:
         """Something that runs the model outside any batch: it has its time, and no longer than somebody waits for it.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ VERSION: str = ort.__version__
 log = logging.getLogger(__name__)
 
 _FOLDED_CONSTANT_BYTES = str(64 * 1024 * 1024)
+_SHRINK = ("memory.enable_memory_arena_shrinkage", "cpu:0")
 _PATH = re.compile(r"(?:/[\w.+-]+){2,}(?::\d+)?\s*")
 
 
@@ -29,6 +31,7 @@ class Session:
 
         Raises InvalidModel where onnxruntime refuses the model, ModelFailed where a required provider isn't to be had.
         """
+        begun = time.monotonic()
         settings = ort.SessionOptions()
         settings.intra_op_num_threads = options.threads
         settings.inter_op_num_threads = 1
@@ -61,10 +64,16 @@ class Session:
             log.warning(told)
         self.outputs: list[str] = [output.name for output in self._session.get_outputs()]
         self._running = ort.RunOptions()
+        self.load_seconds = time.monotonic() - begun
 
-    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """Run every output. Raises ModelFailed, OutOfMemory, Terminated."""
+    def run(self, feeds: Mapping[str, Array], *, shrink: bool = False) -> dict[str, Array]:
+        """Run every output. shrink: give memory back that earlier runs took and this one doesn't need; CPU alone.
+
+        Raises ModelFailed, OutOfMemory, Terminated.
+        """
         running = self._running = ort.RunOptions()
+        if shrink:
+            running.add_run_config_entry(*_SHRINK)
         try:
             results: Sequence[Any] = self._session.run(self.outputs, dict(feeds), running)
         except Exception as error:

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-import math
+import hashlib
+import os
+import platform
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import numpy as np
-
+from assayd.engine.sweep import REVISION, is_small
 from assayd.types.model import Signature
 
+MOST_ROWS = 1024
+"""Of any batch, unless the owner of the device says otherwise."""
+
 # On two cores and rows of 600 kB the service reaches 0.94 of the raw rate with 8 rows, 0.90 with 10, 0.82 with 16.
-# Ten callers with small jobs fill tens exactly. Small models want as many rows as there are.
-_SMALL_ROW_BYTES = 64 * 1024
-MOST_ROWS, _LARGE_ROW_BATCH = 32, 10
+# Ten callers with small jobs fill tens exactly.
+_SMALL_ROW_BATCH, _LARGE_ROW_BATCH = 32, 10
 
 
 @dataclass(frozen=True)
 class SessionOptions:
     """threads: 0 lets onnxruntime choose. provider: "cpu" or "cuda". required: better no session than on another.
-    gpu_memory_bytes: most that one session's arena takes on a GPU, or None.
+    gpu_memory_bytes: most that one session's arena takes on a GPU, or None. sweep_s: time for finding how many rows and
+    threads suit a model when it is loaded, or a quarter of its load where that is longer; 0 for none.
 
     spin_us: how long a session's threads stay awake for its next operator or run; None lets onnxruntime choose. By
     squeezenet on two cores: a model alone takes 0.98 of the default's time with 100 us and 1.03 to 1.10 with none; two
@@ -32,6 +37,34 @@ class SessionOptions:
     required: bool = False
     spin_us: int | None = None
     gpu_memory_bytes: int | None = None
+    sweep_s: float = 0.0
+
+
+def fingerprint(options: SessionOptions, batch_rows: int | None) -> str:
+    """What a sweep's result depends on beside the model: machine, runtime, the owner's choices. 16 hex digits.
+
+    batch_rows: most rows in a batch, or None where the sweep is to say.
+    """
+    about = (REVISION, options.provider, options.threads, batch_rows, _runtime_version(), _cpu(), os.cpu_count())
+    return hashlib.sha256(repr(about).encode()).hexdigest()[:16]
+
+
+def _cpu() -> str:
+    """The processor's name, as the kernel has it."""
+    with suppress(OSError), Path("/proc/cpuinfo").open() as lines:
+        for line in lines:
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _runtime_version() -> tuple[str, ...]:
+    """Of onnxruntime, without importing it."""
+    found = []
+    for name in ("onnxruntime", "onnxruntime-gpu"):
+        with suppress(PackageNotFoundError):
+            found.append(version(name))
+    return tuple(found)
 
 
 def provider_of(wanted: str) -> str:
@@ -58,6 +91,5 @@ def _gpu_runtime() -> bool:
 
 
 def default_rows(signature: Signature) -> int:
-    """Most rows of a model's batch where the owner of the device doesn't say."""
-    row_bytes = sum(math.prod(n or 1 for n in s.shape or ()) * np.dtype(s.dtype).itemsize for s in signature.inputs)
-    return MOST_ROWS if row_bytes <= _SMALL_ROW_BYTES else _LARGE_ROW_BATCH
+    """Most rows of a model's batch where the owner of the device doesn't say, and nothing was measured."""
+    return _SMALL_ROW_BATCH if is_small(signature) else _LARGE_ROW_BATCH

@@ -31,11 +31,10 @@ _LARGE = 2**53
 
 @dataclass(frozen=True)
 class Stack:
-    """What computes: versions by distribution, the device, and threads of one run (0: onnxruntime chose)."""
+    """What computes: versions by distribution, and the device."""
 
     versions: Mapping[str, str]
     device: str
-    threads: int
 
     @cached_property
     def said(self) -> Canonical:
@@ -89,7 +88,7 @@ def record_of(
             "engine": {
                 "device": stack.device,
                 "provider": model.provider,
-                "threads": stack.threads,
+                "threads": model.threads,
                 "batching": described(model.batching),
                 "reproducible": request.reproducible,
             },

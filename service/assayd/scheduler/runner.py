@@ -64,7 +64,9 @@ class Runner:
             )
             model = slices[0].work.model
             with self._prepares:
-                return self._backend.prepare(Batch(model.digest, model.batching.batched, chunks, slices[0].work.padded))
+                return self._backend.prepare(
+                    Batch(model.digest, model.batching.batched, chunks, slices[0].work.padded, model.steady)
+                )
         except Exception as error:
             raise Unprepared(error) from error
 

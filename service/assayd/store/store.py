@@ -3,6 +3,7 @@
     <root>/<tenant>/models/<hex>      the .onnx bytes as they came
     <root>/<tenant>/specs/<hex>       deterministic serialisation of a ModelSpec
     <root>/<tenant>/tensors/<hex>     a header line (dtype and shape) and the elements
+    <root>/<tenant>/tunings/<hex>-<fingerprint>.json  how a model runs fastest on a kind of device
     <root>/<tenant>/names/<name>/<version>.json, and .deleted-<version>.json of what was deleted
 
 A version's file is linked into place whole or not at all, and never rewritten, so several servers may share a store.
@@ -21,11 +22,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from assayd.errors import DataLoss, ModelNotFound, TensorNotFound, VersionTaken
-from assayd.store.blobs import Blobs, Draft, store_error, sync_folder
+from assayd.store.blobs import PREFIX, Blobs, Draft, store_error, sync_folder
 from assayd.store.names import ModelRef, check_name, check_version
 from assayd.store.tensors import deserialise, serialise
 from assayd.types.arrays import Array
-from assayd.types.model import ModelVersion
+from assayd.types.model import ModelVersion, Tuning
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +73,37 @@ class Store:
             return self._specs(tenant).get(digest)
         except FileNotFoundError:
             raise _not_found(digest) from None
+
+    # ---- tunings -----------------------------------------------------------------------------------------------
+
+    def tuning(self, tenant: str, digest: str, fingerprint: str) -> Tuning | None:
+        """What was kept of a model and a device; None where nothing was, or it can't be read."""
+        try:
+            record = json.loads(self._tuning_file(tenant, digest, fingerprint).read_text())
+            rows, threads = record["rows"], record["threads"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        known = type(rows) is int and type(threads) is int and rows >= 1 and threads >= 0
+        return Tuning(rows, threads) if known else None
+
+    def keep_tuning(self, tenant: str, digest: str, fingerprint: str, tuning: Tuning) -> None:
+        """Keep it, in place of what was kept before. Raises StoreFull."""
+        path = self._tuning_file(tenant, digest, fingerprint)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # Not synced: what a power cut takes is measured again.
+            handle, name = tempfile.mkstemp(prefix=".draft-", dir=path.parent)
+            try:
+                with os.fdopen(handle, "w") as file:
+                    json.dump({"rows": tuning.rows, "threads": tuning.threads}, file)
+                Path(name).replace(path)
+            finally:
+                Path(name).unlink(missing_ok=True)
+        except OSError as error:
+            raise store_error(error) from error
+
+    def _tuning_file(self, tenant: str, digest: str, fingerprint: str) -> Path:
+        return self._root / tenant / "tunings" / f"{digest.removeprefix(PREFIX)}-{fingerprint}.json"
 
     # ---- versions ----------------------------------------------------------------------------------------------
 

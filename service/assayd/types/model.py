@@ -59,6 +59,14 @@ class Batching:
     max_rows: int
 
 
+@dataclass(frozen=True)
+class Tuning:
+    """How a model runs fastest on one device. rows: of a batch. threads: of one run, 0 where onnxruntime chooses."""
+
+    rows: int
+    threads: int
+
+
 @dataclass(frozen=True, eq=False)
 class InputFacts:
     """What a spec says of one input."""

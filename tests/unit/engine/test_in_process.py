@@ -13,6 +13,7 @@ from assayd.engine.onnxruntime_session import Session
 from assayd.engine.options import SessionOptions
 from assayd.engine.worker.backend import WorkerBackend
 from assayd.errors import InvalidModel, ModelUnfit, WorkerLost
+from assayd.types.model import Tuning
 from assayd.types.rows import Pick, PlainRows, SampleRows
 from assayd.types.subject import Subject
 from tests.models import zoo
@@ -214,7 +215,65 @@ def test_the_batch_size_is_the_callers_or_goes_by_the_size_of_a_row(make):
     assert small.load("n", zoo.linear(20_000)).batching.max_rows == 10
     own = make(5)
     assert own.load("m", zoo.linear(6)).batching.max_rows == 5
-    assert (small.max_batch_rows, own.max_batch_rows) == (32, 5)
+    assert (small.max_batch_rows, own.max_batch_rows) == (1024, 5)
+
+
+@pytest.fixture(params=BOTH)
+def sweeping(request):
+    """A backend with time for sweeps."""
+    made = request.param(SessionOptions(sweep_s=5.0), None)
+    yield made
+    made.close()
+
+
+def test_a_proven_model_is_tuned_once_and_a_known_tuning_is_taken_as_it_is(sweeping):
+    found = sweeping.load("m", zoo.linear())
+    assert found.tuning == Tuning(found.batching.max_rows, found.threads)
+    assert found.batching.max_rows > 32, "a matrix product costs nothing beside the batch itself"
+    built = sweeping.sessions_built
+    assert built == 2, "its own, and one with one thread"
+    again = sweeping.load("n", zoo.linear(), Tuning(48, 0))
+    assert (again.batching.max_rows, again.threads, again.tuning) == (48, 0, Tuning(48, 0))
+    assert sweeping.sessions_built == built + 1
+    one = sweeping.load("o", zoo.linear(), Tuning(16, 1))
+    assert (one.batching.max_rows, one.threads) == (16, 1)
+    assert sweeping.sessions_built == built + 3
+    x = rows_of(rows=40)
+    for digest in "mn":
+        np.testing.assert_allclose(scores(sweeping, x, digest=digest), plain_scores(zoo.linear(), x), atol=1e-6)
+
+
+def test_models_of_which_no_batch_can_be_tried_keep_the_default(sweeping):
+    assert sweeping.load("m", zoo.batch_mean()).tuning is None
+    free = sweeping.load("n", zoo.tokens(length="L"))
+    assert (free.batching.max_rows, free.tuning) == (32, None)
+
+
+def test_what_the_owner_says_is_not_swept():
+    backend = InProcessBackend(SessionOptions(threads=2, sweep_s=5.0), 7)
+    said = backend.load("m", zoo.linear())
+    assert (said.batching.max_rows, said.threads, said.tuning) == (7, 2, None)
+    backend = InProcessBackend(SessionOptions(threads=2, sweep_s=5.0), None)
+    rows = backend.load("m", zoo.linear())
+    assert (rows.threads, rows.tuning.threads, backend.sessions_built) == (2, 2, 1)
+    backend = InProcessBackend(SessionOptions(sweep_s=5.0), 7)
+    threads = backend.load("m", zoo.linear())
+    assert (threads.batching.max_rows, threads.tuning.rows, backend.sessions_built) == (7, 7, 2)
+
+
+def test_the_same_bits_come_from_the_size_and_threads_that_nothing_measured(sweeping):
+    data, x = zoo.cnn(batch=1), rows_of((3, 8, 8), rows=9)
+    got = []
+    for digest, tuning in (("m", Tuning(64, 1)), ("n", Tuning(8, 0))):
+        tuned = sweeping.load(digest, data, tuning)
+        steady = sweeping.steady(digest, data)
+        assert (steady.batching.max_rows, steady.threads, steady.steady) == (32, 0, True)
+        assert (tuned.batching.max_rows, tuned.threads, tuned.steady) == (tuning.rows, tuning.threads, False)
+        padded = Batch(digest, True, (chunk(x),), padded=True, steady=True)
+        alone = Batch(digest, True, (chunk(x[:1]),), steady=True)
+        got.append([scored.tobytes() for batch in (padded, alone) for scored in sweeping.run(sweeping.prepare(batch))])
+        sweeping.run(sweeping.prepare(Batch(digest, True, (chunk(x[:8]),))))
+    assert got[0] == got[1]
 
 
 def test_an_unloaded_model_is_gone_but_batches_already_prepared_run(backend):

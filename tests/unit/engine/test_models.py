@@ -14,11 +14,12 @@ from assayd.errors import (
     ModelNotFound,
     ModelQuarantined,
     ModelsFull,
+    StoreFull,
     WorkerLost,
     WorkerNotStarted,
 )
 from assayd.metrics import Metrics
-from assayd.types.model import Batching, Signature
+from assayd.types.model import Batching, Signature, Tuning
 from assayd.types.subject import Subject
 
 
@@ -27,12 +28,14 @@ class FakeBackend:
 
     def __init__(self):
         self.loads, self.unloads, self.demoted, self.proven = [], [], [], []
+        self.tunings = []
         self.revived, self.kills, self.deaths, self.refusal = [], [], [], None
         self.full = self.memory = 0
         self.gate = threading.Event()
         self.gate.set()
 
-    def load(self, digest, data):
+    def load(self, digest, data, tuning=None):
+        self.tunings.append(tuning)
         self.gate.wait(10)
         self.loads.append(digest)
         if self.kills:
@@ -45,7 +48,11 @@ class FakeBackend:
         if data == b"bad":
             raise InvalidModel("no")
         batching = Batching(data != b"open", "", 8)
-        return LoadedModel(digest, Signature((), ()), batching, "CPU", len(data), 0.5, data == b"open", self.memory)
+        found = Tuning(16, 1) if batching.batched else None
+        asked = data == b"open"
+        return LoadedModel(
+            digest, Signature((), ()), batching, "CPU", len(data), 0.5, asked, self.memory, tuning=tuning or found
+        )
 
     def prove(self, digest, subject):
         self.gate.wait(10)
@@ -80,7 +87,15 @@ class FakeStore:
     """A digest's bytes are what follows its colon."""
 
     def __init__(self):
-        self.reads = []
+        self.reads, self.tunings, self.full = [], {}, False
+
+    def tuning(self, *key):
+        return self.tunings.get(key)
+
+    def keep_tuning(self, *key_and_tuning):
+        if self.full:
+            raise StoreFull("no")
+        *key, self.tunings[tuple(key)] = key_and_tuning
 
     def model_bytes(self, tenant, digest):
         self.reads.append((tenant, digest))
@@ -508,3 +523,25 @@ async def test_a_model_that_ends_its_process_in_a_proof_is_never_said_to_be_unav
     with pytest.raises(error):
         await proven(models)
     assert len(models._quarantine._strikes.get("m:open", ())) == strikes
+
+
+async def test_what_a_sweep_found_is_kept_and_given_to_the_next_load(backend, metrics):
+    store = FakeStore()
+    for fingerprint in ("cpu", "cpu", "other"):
+        made = LoadedModels(backend, store, metrics, max_bytes=10, fingerprint=fingerprint)
+        await used(made, "sha256:m")
+        made.close()
+    assert backend.tunings == [None, Tuning(16, 1), None]
+    assert store.tunings == {("t", "sha256:m", device): Tuning(16, 1) for device in ("cpu", "other")}
+    assert value(metrics, "assayd_model_sweeps_total") == 2
+
+
+async def test_without_a_fingerprint_nothing_is_kept_and_a_full_store_fails_no_load(models, backend, metrics):
+    await used(models, "sha256:m")
+    store = FakeStore()
+    store.full = True
+    made = LoadedModels(backend, store, metrics, max_bytes=10, fingerprint="cpu")
+    assert (await used(made, "sha256:m")).loaded.tuning == Tuning(16, 1)
+    made.close()
+    assert backend.tunings == [None, None]
+    assert store.tunings == {}

@@ -53,7 +53,7 @@ async def service(data, *, backend=None, max_request_rows=10_000, instances_in_f
         scheduler,
         offload,
         metrics,
-        Stack({}, device, 1),
+        Stack({}, device),
         max_request_rows=max_request_rows,
         instances_in_flight=instances_in_flight,
     )

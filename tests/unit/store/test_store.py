@@ -16,6 +16,7 @@ from assayd.errors import (
 from assayd.store.blobs import Blobs, Draft, digest_of, normal_digest
 from assayd.store.names import ModelRef, parse_ref
 from assayd.store.store import Store
+from assayd.types.model import Tuning
 
 
 @pytest.fixture
@@ -221,3 +222,18 @@ def test_what_was_damaged_is_healed_by_storing_it_again(store, tmp_path):
 def test_a_version_of_many_digits_is_not_counted_on_from(store):
     keep(store, b"a", version="9" * 63)
     assert keep(store, b"b").version == "1"
+
+
+def test_a_tuning_is_kept_by_model_and_device_and_a_damaged_one_is_none(store):
+    a, b = (f"sha256:{c * 64}" for c in "ab")
+    assert store.tuning("t", a, "cpu") is None
+    store.keep_tuning("t", a, "cpu", Tuning(64, 1))
+    store.keep_tuning("t", a, "gpu", Tuning(8, 0))
+    store.keep_tuning("t", a, "cpu", Tuning(128, 0))
+    assert (store.tuning("t", a, "cpu"), store.tuning("t", a, "gpu")) == (Tuning(128, 0), Tuning(8, 0))
+    assert store.tuning("t", b, "cpu") is store.tuning("u", a, "cpu") is None
+    folder = store._root / "t" / "tunings"
+    assert len(list(folder.iterdir())) == 2
+    for damage in ("", "{", "[]", '{"rows": 0, "threads": 0}', '{"rows": "8", "threads": 1}', '{"rows": 8}'):
+        (folder / f"{'a' * 64}-cpu.json").write_text(damage)
+        assert store.tuning("t", a, "cpu") is None

@@ -13,6 +13,7 @@ from assayd.engine.options import MOST_ROWS, SessionOptions
 from assayd.engine.worker.process import Counters, Process, Waiting
 from assayd.engine.worker.spawn import start
 from assayd.errors import WorkerLost, WorkerNotStarted
+from assayd.types.model import Tuning
 from assayd.types.subject import Subject
 
 _CLOSE_S, _FULL_S = 10.0, 5.0
@@ -38,9 +39,10 @@ class _Decisions:
 class WorkerBackend:
     """Implements `assayd.engine.backend.Backend` with a process a model. Linux only.
 
-    batch_rows: most rows in a batch, or None to choose by the size of a row. memory_bytes: of a worker's address space,
-    or None; not for CUDA, which reserves far more than it uses. Calls as `Backend` says, and besides: whatever needs a
-    worker that was lost raises WorkerLost until the model is revived or unloaded. counters: for tests and metrics.
+    batch_rows: most rows in a batch, or None to choose by a sweep, or by the size of a row. memory_bytes: of a worker's
+    address space, or None; not for CUDA, which reserves far more than it uses. Calls as `Backend` says, and besides:
+    whatever needs a worker that was lost raises WorkerLost until the model is revived or unloaded. counters: for tests
+    and metrics.
     """
 
     def __init__(self, options: SessionOptions, batch_rows: int | None, memory_bytes: int | None = None) -> None:
@@ -73,13 +75,13 @@ class WorkerBackend:
 
     # ---- models ------------------------------------------------------------------------------------------------
 
-    def load(self, digest: str, data: bytes) -> LoadedModel:
-        """Start a worker that loads and proves.
+    def load(self, digest: str, data: bytes, tuning: Tuning | None = None) -> LoadedModel:
+        """Start a worker that loads, proves and tunes.
 
         Raises InvalidModel, ModelFailed, ModelUnfit, OutOfMemory, WorkerLost; nothing is left then.
         """
         self._decisions.pop(digest, None)
-        _, loaded = self._loaded(digest, data)
+        _, loaded = self._loaded(digest, data, tuning)
         self._decisions[digest] = _Decisions(loaded)
         return loaded
 
@@ -93,7 +95,7 @@ class WorkerBackend:
         if self._processes[digest].alive:
             return old.loaded
         with self._start(digest):
-            process, loaded = self._loaded(digest, data)
+            process, loaded = self._loaded(digest, data, old.loaded.tuning)
             try:
                 loaded = _decided_again(process, old, data, loaded)
             except BaseException:
@@ -113,7 +115,7 @@ class WorkerBackend:
         finally:
             self._starting.discard(digest)
 
-    def _loaded(self, digest: str, data: bytes) -> tuple[Process, LoadedModel]:
+    def _loaded(self, digest: str, data: bytes, tuning: Tuning | None) -> tuple[Process, LoadedModel]:
         process = self._started(digest)
         self.counters.add(processes_started=1)
         with self._lock:
@@ -123,7 +125,7 @@ class WorkerBackend:
         if before is not None:
             before.retire()
         try:
-            return process, process.load(self._options, self._batch_rows, data)
+            return process, process.load(self._options, self._batch_rows, data, tuning)
         except BaseException as error:
             self._discard(process, "its load failed")
             if isinstance(error, OSError):
@@ -253,7 +255,7 @@ def _decided_again(process: Process, old: _Decisions, data: bytes, loaded: Loade
         loaded = process.prove(old.settled_by)
     if old.demoted is not None:
         loaded = process.demote(data, old.demoted)
-    if old.steady is not None and loaded.batching.batched and not old.steady.batching.batched:
+    if old.steady is not None and loaded.batching.batched:
         # Its rows run by a program that loading alone doesn't keep.
         process.steady(data)
     return loaded

@@ -48,8 +48,8 @@ class Worker:
 
     def _decide(self, asked: m.Control, data: bytes) -> LoadedModel:
         match asked:
-            case m.Load():
-                return self._model.load(_MODEL, data)
+            case m.Load(tuning=tuning):
+                return self._model.load(_MODEL, data, tuning)
             case m.Prove(parts):
                 return self._model.prove(_MODEL, parts.subject())
             case m.Demote(reason):
@@ -76,7 +76,7 @@ class Worker:
             )
         )
         ticket = next(self._tickets)
-        self._prepared[ticket] = self._model.prepare(Batch(_MODEL, asked.batched, chunks, asked.padded))
+        self._prepared[ticket] = self._model.prepare(Batch(_MODEL, asked.batched, chunks, asked.padded, asked.steady))
         return m.Ready(ticket)
 
     def run(self, got: Received) -> m.Results:

@@ -14,6 +14,7 @@ from assayd.engine.backend import LoadedModel, Readout
 from assayd.engine.options import SessionOptions
 from assayd.engine.worker.codec import ASIDE
 from assayd.types.arrays import Array, Floats, Ints
+from assayd.types.model import Tuning
 from assayd.types.rows import RowBlock
 from assayd.types.subject import Segments, Subject
 
@@ -54,6 +55,7 @@ class Load:
 
     options: SessionOptions
     batch_rows: int | None
+    tuning: Tuning | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +109,7 @@ class Prepare:
     readouts: tuple[Readout, ...]
     chunks: Ints
     blocks: Annotated[tuple[RowBlock, ...], ASIDE]
+    steady: bool = False
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from assayd.engine.worker.spawn import Started
 from assayd.engine.worker.stack import distinct, results_unstacked, stacked
 from assayd.engine.worker.vet import vet_model, vet_results
 from assayd.errors import WorkerLost
+from assayd.types.model import Tuning
 from assayd.types.subject import Subject
 
 log = logging.getLogger(__name__)
@@ -254,10 +255,12 @@ class Process:
 
     # ---- control -----------------------------------------------------------------------------------------------
 
-    def load(self, options: SessionOptions, batch_rows: int | None, data: bytes) -> LoadedModel:
+    def load(
+        self, options: SessionOptions, batch_rows: int | None, data: bytes, tuning: Tuning | None = None
+    ) -> LoadedModel:
         """The first call of all. Raises what `Backend.load` does, and WorkerLost."""
         begun, self._file_bytes = time.monotonic(), len(data)
-        loaded = self._decide(m.Load(options, batch_rows), data)
+        loaded = self._decide(m.Load(options, batch_rows, tuning), data)
         seconds, memory = time.monotonic() - begun, self.own_bytes
         loaded = replace(loaded, size_bytes=len(data), load_seconds=seconds, memory_bytes=memory)
         self._model = loaded
@@ -326,7 +329,7 @@ class Process:
         chunks = np.array(
             [(chunk.subject.number, n, chunk.rows) for chunk, n in zip(batch.chunks, numbers, strict=True)], np.int64
         )
-        rows = m.Prepare(subjects, batch.batched, batch.padded, readouts, chunks, stacked(batch.chunks))
+        rows = m.Prepare(subjects, batch.batched, batch.padded, readouts, chunks, stacked(batch.chunks), batch.steady)
         frame = framed(m.Making, rows)
         fd = self._shared.put(frame.aside, frame.aside_bytes)
         try:

@@ -14,6 +14,7 @@ from assayd.types.model import Signature, TensorSignature
 PROVIDERS = ("CPUExecutionProvider", "CUDAExecutionProvider")
 _MOST_AXES = 32
 _MOST_EXTENT = 2**40
+_MOST_THREADS = 1024
 
 
 def vet_model(loaded: LoadedModel, most_rows: int) -> None:
@@ -21,6 +22,9 @@ def vet_model(loaded: LoadedModel, most_rows: int) -> None:
     batching = loaded.batching
     _must(loaded.provider in PROVIDERS, "provider")
     _must(1 <= batching.max_rows <= (most_rows if batching.batched else 1), "batching")
+    _must(0 <= loaded.threads <= _MOST_THREADS, "number of threads")
+    if loaded.tuning is not None:
+        _must(1 <= loaded.tuning.rows <= most_rows and 0 <= loaded.tuning.threads <= _MOST_THREADS, "tuning")
     for tensors in (loaded.signature.inputs, loaded.signature.outputs):
         _must(0 < len(tensors) == len({s.name for s in tensors}), "names")
         for s in tensors:

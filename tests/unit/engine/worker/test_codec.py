@@ -16,7 +16,7 @@ from assayd.engine.worker import messages as m
 from assayd.engine.worker.arrays import DTYPES, Malformed, Sink, Source
 from assayd.engine.worker.codec import ASIDE, pack, unpack
 from assayd.types.arrays import Array, Floats
-from assayd.types.model import Batching, Signature, TensorSignature
+from assayd.types.model import Batching, Signature, TensorSignature, Tuning
 from assayd.types.rows import BoxRows, MaskRows, NudgeRows, Pick, PlainRows, SampleRows
 from assayd.types.subject import Segments, Subject
 
@@ -120,6 +120,7 @@ SIGNATURE = Signature(
     ("kind", "message"),
     [
         (m.Control, m.Load(SessionOptions(3, "cuda", True, 100), None)),
+        (m.Control, m.Load(SessionOptions(), 8, Tuning(64, 1))),
         (m.Control, m.Demote("because")),
         (m.Control, m.Steady()),
         (m.ControlAnswer, m.Decided(LoadedModel("d", SIGNATURE, Batching(True, "", 8), "CPU", 9, 0.5), 2)),

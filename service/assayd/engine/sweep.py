@@ -1,0 +1,161 @@
+"""How many rows and threads suit a model, found by trying a few in a bounded time. Free of any runtime.
+
+The smallest batch wins whose rows cost hardly more than the best one's: large batches make callers wait for each other.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from assayd.errors import AssayError
+from assayd.types.model import Signature, Tuning
+
+REVISION = 1
+"""Raised when the same measurements would lead to another choice: what was stored before is then measured again."""
+
+CLEARLY = 1.03
+"""A larger batch has to be cheaper by more than this."""
+FAR = 1.5
+"""Other threads than the owner's have to be cheaper by more than this: whatever else runs on the machine makes several
+threads look worse than they are, and what is chosen is kept. What fewer threads are good for is worth more.
+"""
+LONGEST_BATCH_S = 0.1
+BATCH_COST_S = 0.5e-3
+"""What a batch costs beside the model's run, whatever its size: forming it, both ways to the worker, reading out."""
+MOST_BYTES = 32 * 2**20
+"""Of a batch's inputs. There are two such sets of buffers: one is filled while the other is run."""
+
+_SMALL_ROW_BYTES = 64 * 1024
+_SMALL_SIZES, _LARGE_SIZES = (8, 16, 32, 64, 128, 256, 512, 1024), (4, 8, 16, 32)
+_ROUNDS = 5
+_HOPELESS = 1.25
+
+
+def row_bytes(signature: Signature) -> int:
+    """Of a row's inputs; free extents count as 1."""
+    return sum(math.prod(n or 1 for n in s.shape or ()) * np.dtype(s.dtype).itemsize for s in signature.inputs)
+
+
+def is_small(signature: Signature) -> bool:
+    """Whether a row is that of a table or a thumbnail, of which batches may hold hundreds."""
+    return row_bytes(signature) <= _SMALL_ROW_BYTES
+
+
+def sizes_for(signature: Signature) -> tuple[int, ...]:
+    """Batch sizes worth trying, ascending; none where extents are free, since rows may then cost anything."""
+    if any(None in (s.shape or (None,)) for s in signature.inputs):
+        return ()
+    most = max(1, MOST_BYTES // max(1, row_bytes(signature)))
+    sizes = _SMALL_SIZES if is_small(signature) else _LARGE_SIZES
+    return tuple(n for n in sizes if n <= most) or (most,)
+
+
+def sweep(
+    sizes: Sequence[int],
+    threads: Sequence[int],
+    run: Callable[[Tuning], None],
+    clock: Callable[[], float],
+    limit_s: float,
+) -> Tuning | None:
+    """The best of some batch sizes and thread counts; None where not even the first could be run.
+
+    sizes: ascending. threads: the owner's choice first; the others are tried at the two sizes that suit it best. run:
+    runs one batch, and raises AssayError where that can't be. clock: seconds. What is predicted to end after limit_s
+    isn't begun, and batches that would take longer than LONGEST_BATCH_S aren't tried unless they are the smallest.
+    """
+    trials = _Trials(run, clock, clock() + limit_s)
+    smallest = Tuning(sizes[0], threads[0])
+    try:
+        row_s = trials.timed(Tuning(1, threads[0]))
+        if 2 * row_s * smallest.rows > limit_s:
+            return smallest
+        trials.enter(smallest)
+    except AssayError:
+        return None
+    for rows in sizes[1:]:
+        if not trials.admit(Tuning(rows, threads[0])):
+            break
+    for other in threads[1:]:
+        for rows in trials.best_sizes(2):
+            trials.admit(Tuning(rows, other))
+    for _ in range(_ROUNDS - 1):
+        trials.another_round()
+    return trials.choice(threads[0])
+
+
+@dataclass(eq=False)
+class _Trial:
+    """samples: seconds of a batch."""
+
+    tuning: Tuning
+    samples: list[float] = field(default_factory=list)
+
+    @property
+    def seconds(self) -> float:
+        return statistics.median_low(self.samples)
+
+    @property
+    def row_cost(self) -> float:
+        return (self.seconds + BATCH_COST_S) / self.tuning.rows
+
+
+class _Trials:
+    def __init__(self, run: Callable[[Tuning], None], clock: Callable[[], float], end: float) -> None:
+        self._run = run
+        self._clock = clock
+        self._end = end
+        self._trials: list[_Trial] = []
+
+    def timed(self, tuning: Tuning) -> float:
+        begun = self._clock()
+        self._run(tuning)
+        return self._clock() - begun
+
+    def enter(self, tuning: Tuning) -> None:
+        """Once to warm up, for the first run of a shape allocates, and once for its time."""
+        self._run(tuning)
+        self._trials.append(_Trial(tuning, [self.timed(tuning)]))
+
+    def admit(self, tuning: Tuning) -> bool:
+        """Try something that may be too long, or fail; false where it was either."""
+        known = self._trials[-1]
+        predicted = known.seconds * tuning.rows / known.tuning.rows
+        if predicted > LONGEST_BATCH_S or not self._time_for(2 * predicted):
+            return False
+        try:
+            self.enter(tuning)
+        except AssayError:  # such as no memory for so many rows
+            return False
+        return True
+
+    def best_sizes(self, count: int) -> list[int]:
+        return [t.tuning.rows for t in sorted(self._trials, key=lambda t: t.row_cost)[:count]]
+
+    def another_round(self) -> None:
+        """Each that may still win, in turn, so that what disturbs the machine disturbs all of them."""
+        best = min(t.row_cost for t in self._trials)
+        for trial in self._trials:
+            hopeful = len(trial.samples) == 1 or trial.row_cost <= _HOPELESS * best
+            if hopeful and self._time_for(trial.seconds):
+                trial.samples.append(self.timed(trial.tuning))
+
+    def choice(self, threads: int) -> Tuning:
+        best = min(self._trials, key=lambda t: t.row_cost)
+        own = min((t for t in self._trials if t.tuning.threads == threads), key=lambda t: t.row_cost)
+        best = own if own.row_cost <= FAR * best.row_cost else best
+        return min(
+            (
+                t.tuning
+                for t in self._trials
+                if t.tuning.threads == best.tuning.threads and t.row_cost <= CLEARLY * best.row_cost
+            ),
+            key=lambda tuning: tuning.rows,
+        )
+
+    def _time_for(self, seconds: float) -> bool:
+        return self._clock() + seconds <= self._end
