@@ -5,14 +5,17 @@ Keep 0 and 1 select and never multiply: 0 * NaN is NaN, and NaN is how a boosted
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
 from assayd.engine.backend import Chunk
-from assayd.types.arrays import Array
+from assayd.types.arrays import Array, Ids
 from assayd.types.rows import BoxRows, MaskRows, NudgeRows, PlainRows, RowBlock, SampleRows
 from assayd.types.subject import Subject
+
+_ELEMENTS_AT_ONCE = 16 * 1024
+"""Of the rows that are made together."""
 
 
 def realise_chunk(chunk: Chunk, out: Mapping[str, Array]) -> None:
@@ -29,7 +32,8 @@ def realise_chunk(chunk: Chunk, out: Mapping[str, Array]) -> None:
 def realise_block(subject: Subject, block: RowBlock, out: Mapping[str, Array]) -> None:
     """Write one block. out: by input name, [len(block), *input]."""
     for name, view in out.items():
-        view[...] = subject.inputs[name]
+        if not (isinstance(block, SampleRows) and name in block.values):
+            view[...] = subject.inputs[name]
     match block:
         case PlainRows():
             _plain(subject, block, out)
@@ -72,15 +76,16 @@ def _mask(subject: Subject, block: MaskRows, out: Mapping[str, Array]) -> None:
     absent = keep == 0
     for name, ids in subject.segments.ids.items():
         x, baselines, view = subject.inputs[name], subject.baselines[name], out[name]
-        for row, b in enumerate(block.baseline):
-            np.copyto(view[row, ...], baselines[b], where=absent[row][ids])
+        for rows in _groups(len(block), x.size):
+            others = _others(baselines, block.baseline[rows])
+            np.copyto(view[rows], others, where=absent[rows].take(ids, axis=1))
             if fractional:
-                k = keep[row][ids]
+                k = keep[rows].take(ids, axis=1)
                 mixed = (k > 0) & (k < 1)
                 if mixed.any():
                     with np.errstate(invalid="ignore"):  # what isn't finite isn't mixed, but is computed
-                        blend = x * k + baselines[b] * (1 - k)
-                    np.copyto(view[row, ...], blend.astype(x.dtype, copy=False), where=mixed)
+                        blend = x * k + others * (1 - k)
+                    np.copyto(view[rows], blend.astype(x.dtype, copy=False), where=mixed)
 
 
 def _nudge(subject: Subject, block: NudgeRows, out: Mapping[str, Array]) -> None:
@@ -89,6 +94,20 @@ def _nudge(subject: Subject, block: NudgeRows, out: Mapping[str, Array]) -> None
     for name, ids in subject.segments.ids.items():
         x, view = subject.inputs[name], out[name]
         scale = np.broadcast_to(subject.scale[name], x.shape)
-        for row, (feature, step) in enumerate(zip(block.feature, block.step, strict=True)):
-            moved = np.broadcast_to(ids == feature, x.shape)
-            view[row, ...][moved] = (x[moved] + step * scale[moved]).astype(x.dtype, copy=False)
+        for rows in _groups(len(block), x.size):
+            feature = block.feature[rows].reshape(-1, *[1] * ids.ndim)
+            moved = np.flatnonzero(np.broadcast_to(ids == feature, (len(feature), *x.shape)))
+            row, element = np.divmod(moved, x.size)
+            at = np.unravel_index(element, x.shape) if x.ndim else ()
+            view[rows][(row, *at)] = (x[at] + block.step[rows][row] * scale[at]).astype(x.dtype, copy=False)
+
+
+def _groups(rows: int, elements: int) -> Iterator[slice]:
+    """Small rows go many at once, large ones one by one, so that what is computed on the way stays in the cache."""
+    step = max(1, _ELEMENTS_AT_ONCE // max(1, elements))
+    return (slice(start, start + step) for start in range(0, rows, step))
+
+
+def _others(baselines: Array, numbers: Ids) -> Array:
+    """Each row's baseline: [*input] where all have the same, [n, *input] where they don't."""
+    return baselines[numbers[0], ...] if (numbers == numbers[0]).all() else baselines[numbers]

@@ -1,8 +1,11 @@
 """The engine's realiser and the slow one make the same bits from the same rows."""
 
+from unittest import mock
+
 import numpy as np
 import pytest
 
+from assayd.engine import realise
 from assayd.engine.backend import Chunk, Whole
 from assayd.engine.realise import realise_block, realise_chunk
 from assayd.types.rows import BoxRows, MaskRows, NudgeRows, PlainRows, SampleRows
@@ -107,9 +110,11 @@ def assert_same_bits(got, want):
 def check(rng, subject, block):
     with np.errstate(all="ignore"):
         want = slow_realise(subject, [block])
-    out = buffers(rng, subject, len(block))
-    realise_block(subject, block, out)
-    assert_same_bits(out, want)
+    for at_once in (1, 30, 16_384):  # rows go in groups of so many elements
+        out = buffers(rng, subject, len(block))
+        with mock.patch.object(realise, "_ELEMENTS_AT_ONCE", at_once):
+            realise_block(subject, block, out)
+        assert_same_bits(out, want)
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -173,3 +178,12 @@ def test_the_subject_is_not_written_to():
     for make in (plain, masks, boxes, blends, nudges, samples):
         realise_block(subject, make(rng, subject, 3), buffers(rng, subject, 3))
     assert_same_bits(held, before)
+
+
+@pytest.mark.parametrize("make", [masks, blends, nudges, plain, samples])
+def test_an_input_may_be_a_single_number(make):
+    rng = np.random.default_rng(0)
+    x = np.array(1.5, np.float32)
+    segments = Segments({"x": np.array(0, np.int32)}, 1)
+    subject = Subject({"x": x}, {"x": np.array([0.5, -2.0], np.float32)}, segments, scale={"x": np.array(3.0)})
+    check(rng, subject, make(rng, subject, 6))
