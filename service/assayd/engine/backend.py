@@ -67,9 +67,9 @@ class Batch:
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """What loading told of a model. provider: what really runs it. size_bytes: of the model file. open_question: the proof
-    was inconclusive, and a caller's instance may settle it. memory_bytes: that a process of its own held after the
-    load. threads: of one run, 0 where the runtime chose. tuning: what a sweep found, for the next load; None where
+    """What loading told of a model. provider: what really runs it. size_bytes: of the model file. open_question: the
+    proof was inconclusive, and a caller's instance may settle it. memory_bytes: that a process of its own held after
+    the load. threads: of one run, 0 where the runtime chose. tuning: what a sweep found, for the next load; None where
     there was none. steady: this is how it runs for the same bits.
     """
 
