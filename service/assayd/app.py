@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import sys
@@ -261,6 +262,9 @@ async def serve(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     await app.start()
+    # What start-up made stays. Looking through all of it again and again would stop everybody for tens of milliseconds.
+    gc.collect()
+    gc.freeze()
     print(f"assayd serves gRPC on {app.address} and metrics on http://{app.metrics_address}/metrics", flush=True)  # noqa: T201
     await stopping.wait()
     log.info("draining", extra={"calls": app.calls_in_flight})
