@@ -51,6 +51,7 @@ log = logging.getLogger("assayd")
 
 _KEEP_S = 0.25
 _LOADS_AT_ONCE = 4
+_FAREWELL_S, _STOP_S = 0.5, 1.0
 _LAST_WORDS_S = 0.1
 """Time for answers that are written and not yet sent."""
 
@@ -203,14 +204,20 @@ class App:
         await self._health.enter_graceful_shutdown()
         self._interceptor.draining = True
         # The listener stays open meanwhile, so that new calls hear why they are refused.
+        self._scheduler.drain(self._settings.drain_grace_s)
         await self._interceptor.idle(self._settings.drain_grace_s)
+        self._scheduler.refuse()
+        await self._interceptor.idle(_FAREWELL_S)
+        await self._interceptor.end(_FAREWELL_S)
         await self._server.stop(_LAST_WORDS_S)
         self._keeping.cancel()
         self._keeper.close()
-        await self._scheduler.stop()
+        stopping = asyncio.create_task(self._scheduler.stop())
+        await asyncio.wait({stopping}, timeout=_STOP_S)
         self._offload.close()
         # First the processes: a load that is stuck in one would hold up the other's threads.
         await asyncio.to_thread(self._backend.close)
+        await stopping
         await asyncio.to_thread(self._models.close)
         self._page.shutdown()
         self._page.server_close()

@@ -274,3 +274,53 @@ def test_models_are_bounded_in_number_and_deleted_ones_leave(tmp_path):
         assert len(children(own.process.pid)) == 2
         client.delete_model("same3")
         wait_until(lambda: len(children(own.process.pid)) == 1)
+
+
+@pytest.mark.parametrize("made", [endless, giant_matmul])
+def test_a_stuck_batch_does_not_take_the_drain_from_others(tmp_path, made):
+    with ServerProcess(tmp_path / "store", "--drain-grace-s", "8") as own, assay.Client(own.address) as client:
+        data, _, wild = made()
+        model = client.upload_model(data, name="wild")
+        good = client.upload_model(zoo.mlp(), name="good")
+        want = client.predict(good, X)
+        pids = children(own.process.pid)
+        with concurrent.futures.ThreadPoolExecutor(5) as pool:
+            stuck = pool.submit(client.predict, model, wild, timeout=None)
+            time.sleep(0.5)
+            others = [pool.submit(client.predict, good, X, timeout=60) for _ in range(4)]
+            time.sleep(0.5)
+            own.process.send_signal(signal.SIGTERM)
+            for job in others:
+                np.testing.assert_allclose(job.result(30)["y"], want["y"], atol=1e-6)
+            with pytest.raises(assay.Unavailable) as got:
+                stuck.result(30)
+        assert got.value.reason == "DRAINING"
+        assert got.value.retry_after is not None
+        assert own.process.wait(30) == 0
+        assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+def test_calls_that_wait_for_a_load_hear_of_the_end_of_the_drain_too(tmp_path):
+    with ServerProcess(tmp_path / "store", "--drain-grace-s", "1") as own, assay.Client(own.address) as client:
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            jobs = [
+                pool.submit(client.upload_model, always_endless(n), name=f"endless{n}", timeout=None) for n in range(2)
+            ]
+            wait_until(lambda: children(own.process.pid))
+            time.sleep(0.5)
+            own.process.send_signal(signal.SIGTERM)
+            for job in jobs:
+                with pytest.raises(assay.Unavailable) as got:
+                    job.result(30)
+                assert got.value.reason == "DRAINING"
+        assert own.process.wait(30) == 0
+
+
+def test_one_request_of_many_poison_rows_takes_the_model_from_nobody(client):
+    data, calm, poison = killer()
+    model = client.upload_model(data, name="killer")
+    want = client.predict(model, calm)["y"]
+    with pytest.raises(assay.FailedPrecondition) as got:
+        client.explain(model, np.repeat(poison, 8, axis=0), assay.Occlusion(window=(2,)), timeout=60)
+    assert got.value.reason == "MODEL_FAILED"
+    np.testing.assert_allclose(client.predict(model, calm, timeout=30)["y"], want)

@@ -33,6 +33,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self.draining = False
+        self._ended = False
         self._in_flight: set[asyncio.Task[Any]] = set()
 
     @property
@@ -45,6 +46,13 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         end = time.monotonic() + timeout_s
         while self._in_flight and time.monotonic() < end:
             await asyncio.wait(self._in_flight, timeout=end - time.monotonic())
+
+    async def end(self, timeout_s: float) -> None:
+        """Tell all calls that are still being answered, wherever they are, that the server is going down."""
+        self._ended = True
+        for task in self._in_flight:
+            task.cancel()
+        await self.idle(timeout_s)
 
     async def intercept_service(
         self,
@@ -100,7 +108,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     def _check_draining(self) -> None:
         if self.draining:
-            raise Draining("the server is going down; another one will take this", retry_after_s=1.0)
+            raise _going_down()
 
     def _begin(self, rpc: str, context: grpc.aio.ServicerContext[Any, Any]) -> Call:
         call = Call(rpc, peer=context.peer())
@@ -121,6 +129,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     async def _fail(self, call: Call, context: grpc.aio.ServicerContext[Any, Any], error: BaseException) -> None:
         """Log a failure and abort with its status, unless the caller has left or it is already aborted."""
+        if self._ended and isinstance(error, asyncio.CancelledError) and not context.cancelled():
+            error = _going_down()
         if isinstance(error, asyncio.CancelledError | GeneratorExit):
             # gRPC cancels the handler for both; the caller's own library has told it which already. The context may
             # not be touched any more: a generator that is closed late outlives its call.
@@ -168,6 +178,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             "incident": incident,
         }
         log.info("call", extra=line | {k: v for k, v in optional.items() if v})
+
+
+def _going_down() -> Draining:
+    return Draining("the server is going down; another one will take this", retry_after_s=1.0)
 
 
 async def _parsed(deserialize: Callable[[bytes], Any] | None, raw: bytes) -> Any:

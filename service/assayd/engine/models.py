@@ -199,7 +199,7 @@ class LoadedModels:
                 said = {"model": digest, "why": error.message}
                 log.warning("a process was lost while it loaded a model again", extra=said)
                 if not killed_by_others(error):
-                    self.strike(digest)
+                    self.strike(digest, object())
                     raise ModelFailed(f"the model ended its process while it was loaded ({_cause(error)})") from error
                 if tries == _TRIES:
                     raise
@@ -212,9 +212,9 @@ class LoadedModels:
         data = await loop.run_in_executor(self._reviving, self._store.model_bytes, model.tenant, digest)
         model.loaded = await loop.run_in_executor(self._reviving, self._backend.revive, digest, data)
 
-    def strike(self, digest: str) -> None:
-        """A model was proven to have ended its process."""
-        self._quarantine.strike(digest)
+    def strike(self, digest: str, by: object) -> None:
+        """A model was proven to have ended its process. by: the request, load or proof; each counts once."""
+        self._quarantine.strike(digest, by)
         self._metrics.models_quarantined.set(len(self._quarantine.held))
 
     def providers(self) -> list[str]:
@@ -322,7 +322,7 @@ class LoadedModels:
                 cause = _cause(error)
                 if last or not killed_by_others(error):
                     if cause != _ABANDONED:  # impatient callers are no fault of the model
-                        self.strike(digest)
+                        self.strike(digest, object())
                     raise ModelFailed(f"the model ended its process while it was loaded ({cause})") from error
         raise AssertionError("the last try returns or raises")
 
@@ -357,7 +357,7 @@ class LoadedModels:
                 return await asyncio.shield(running)
         except TimeoutError:
             self._end_load(digest, "stuck in a proof")
-            self.strike(digest)
+            self.strike(digest, object())
             raise ModelFailed(f"the model didn't answer a row within {self._max_decide_s:g} s") from None
         except asyncio.CancelledError:
             loop.call_later(_ABANDONED_S, self._end_if_running, digest, running)
@@ -365,7 +365,7 @@ class LoadedModels:
         except WorkerLost as error:
             if killed_by_others(error):
                 raise
-            self.strike(digest)
+            self.strike(digest, object())
             raise ModelFailed(f"the model ended its process ({_cause(error)})") from error
 
     def _end_if_running(self, digest: str, running: asyncio.Future[LoadedModel]) -> None:

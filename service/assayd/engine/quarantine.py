@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from typing import TypeAlias
 
 from assayd.errors import ModelQuarantined, WorkerLost
 
 STRIKES = 3
 """So many proven within the window: a caller's mistake may look like one, and bad luck like two."""
 _WINDOW_S = 600.0
-SILENT, _KILLED = "it didn't answer", "killed by signal 9"
+SILENT, STUCK, _KILLED = "it didn't answer", "stuck in a batch", "killed by signal 9"
 _PAUSES_S = (0.0, 0.1, 0.3, 0.5)
+
+_Times: TypeAlias = deque[tuple[float, object]]
 
 
 class Quarantine:
@@ -19,18 +22,22 @@ class Quarantine:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._strikes: dict[str, deque[float]] = {}
-        self._losses: dict[str, deque[float]] = {}
+        self._strikes: dict[str, _Times] = {}
+        self._losses: dict[str, _Times] = {}
 
-    def strike(self, digest: str) -> None:
-        """The model was proven to have ended its process."""
-        self._recent(self._strikes, digest).append(self._clock())
+    def strike(self, digest: str, by: object) -> None:
+        """The model was proven to have ended its process. by: who ran it; each counts once, or one request of many bad
+        rows would take the model from everybody.
+        """
+        strikes = self._recent(self._strikes, digest)
+        if all(known is not by for _, known in strikes):
+            strikes.append((self._clock(), by))
 
     def check(self, digest: str) -> None:
         """Raises ModelQuarantined."""
         strikes = self._recent(self._strikes, digest)
         if len(strikes) >= STRIKES:
-            left = _WINDOW_S - (self._clock() - strikes[0])
+            left = _WINDOW_S - (self._clock() - strikes[0][0])
             raise ModelQuarantined(
                 f"the model ended {len(strikes)} of its processes lately and isn't run for {left:.0f} s",
                 metadata={"digest": digest},
@@ -40,7 +47,7 @@ class Quarantine:
         """Seconds to wait before its process is started again; more each time, but never so long that it looks dead."""
         losses = self._recent(self._losses, digest)
         pause = _PAUSES_S[min(len(losses), len(_PAUSES_S) - 1)]
-        losses.append(self._clock())
+        losses.append((self._clock(), None))
         return pause
 
     @property
@@ -48,9 +55,9 @@ class Quarantine:
         """Digests of the models in quarantine."""
         return [digest for digest in self._strikes if len(self._recent(self._strikes, digest)) >= STRIKES]
 
-    def _recent(self, counted: dict[str, deque[float]], digest: str) -> deque[float]:
+    def _recent(self, counted: dict[str, _Times], digest: str) -> _Times:
         times = counted.setdefault(digest, deque())
-        while times and self._clock() - times[0] >= _WINDOW_S:
+        while times and self._clock() - times[0][0] >= _WINDOW_S:
             times.popleft()
         return times
 

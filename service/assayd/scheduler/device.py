@@ -7,16 +7,18 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from weakref import WeakSet
 
 from assayd.engine.backend import Backend, LoadedModel, Prepared
 from assayd.engine.quarantine import cause_of
-from assayd.errors import AssayError, Draining, OutOfMemory, Terminated, WorkerLost
+from assayd.errors import AssayError, Draining, ModelFailed, OutOfMemory, Terminated, WorkerLost
 from assayd.metrics import Metrics
+from assayd.scheduler.policy import Hold
 from assayd.scheduler.queue import Queue, Slice
 from assayd.scheduler.recovery import Recovery, Reviver
 from assayd.scheduler.runner import Runner, Unprepared
 from assayd.scheduler.watchdog import Watchdog
-from assayd.scheduler.work import Work, batch_key
+from assayd.scheduler.work import Job, Work, batch_key
 from assayd.types.subject import Subject
 
 log = logging.getLogger(__name__)
@@ -48,15 +50,19 @@ class DeviceScheduler:
         self._watchdog = Watchdog(backend, max_batch_s)
         self._runner = Runner(backend)
         self._owner: asyncio.Task[None] | None = None
+        self._open: WeakSet[Work] = WeakSet()
         self._stopping = False
 
     # ---- for callers -------------------------------------------------------------------------------------------
 
     def submit(self, work: Work) -> None:
-        """Put a work into the queue; `wait` for it next. Raises QueueFull, Draining."""
+        """Put a work into the queue; `wait` for it next. Raises QueueFull, Draining, ModelFailed."""
         if self._stopping:
-            raise Draining("the server is going down", retry_after_s=1.0)
+            raise _going_down()
+        if self._recovery.spent(work.job):
+            raise _spent()
         self._queue.admit(work)
+        self._open.add(work)
 
     async def wait(self, work: Work, until: float | None = None) -> None:
         """Wait until all rows of `work` are scored, or it is `until` (monotonic); what still waits then is dropped.
@@ -69,11 +75,13 @@ class DeviceScheduler:
             if until is None or work.finished.done():
                 await work.finished
         finally:
+            self._open.discard(work)
             self._queue.drop(work)
 
     def withdraw(self, work: Work) -> None:
         """Nobody waits for `work` any more: what of it hasn't run never will."""
         work.abandon()
+        self._open.discard(work)
         self._queue.drop(work)
 
     @contextmanager
@@ -111,11 +119,21 @@ class DeviceScheduler:
         """Begin to serve; needs a running event loop."""
         self._owner = asyncio.create_task(self._own(), name="device-owner")
 
-    async def stop(self) -> None:
-        """Fail what still waits, let the running batch end, and free the threads."""
+    def drain(self, grace_s: float) -> None:
+        """The server goes down in so many seconds: no batch may keep the others from theirs until then."""
+        self._recovery.draining = True
+        self._watchdog.drain(grace_s)
+
+    def refuse(self) -> None:
+        """Fail all works, wherever they are, and take no more."""
         self._stopping = True
+        for work in list(self._open):
+            self._failed(work, _going_down())
+
+    async def stop(self) -> None:
+        """Fail all works, let the running batch end, and free the threads."""
+        self.refuse()
         self._recovery.close()
-        self._queue.fail(Draining("the server is going down", retry_after_s=1.0))
         if self._owner is not None:
             self._owner.cancel()
             await asyncio.gather(self._owner, return_exceptions=True)
@@ -144,7 +162,7 @@ class DeviceScheduler:
         """Wait for a batch."""
         while True:
             self._queue.changed.clear()
-            taken = self._recovery.next() or self._queue.take(full_only=False, without=self._recovery.reviving)
+            taken = self._take()
             if isinstance(taken, list):
                 return taken
             if taken is None:
@@ -155,6 +173,13 @@ class DeviceScheduler:
             )
             await self._queue.changed.wait()
             until.cancel()
+
+    def _take(self) -> list[Slice] | Hold | None:
+        """Rows to run again go first, but not while the server goes down: they may have held up the others before."""
+        if not self._recovery.draining and (again := self._recovery.next()):
+            return again
+        taken = self._queue.take(full_only=False, without=self._recovery.reviving)
+        return taken if isinstance(taken, list) else self._recovery.next() or taken
 
     async def _ahead(self, slices: list[Slice]) -> tuple[list[Slice], Prepared] | None:
         """A batch with its tensors, made while another one runs; None where that failed."""
@@ -189,9 +214,11 @@ class DeviceScheduler:
         except WorkerLost as error:
             log.warning("a batch was lost with its process", extra={"why": error.message})
             self._recovery.lost(slices, error)
+            self._fail_spent(slices[0].work.job)
             return
         except Terminated:
             self._recovery.stopped(slices)
+            self._fail_spent(slices[0].work.job)
             return
         except Exception as error:  # noqa: BLE001 - the owner lives on; the works fail
             self._watchdog.end()
@@ -225,6 +252,11 @@ class DeviceScheduler:
         work.fail(error)
         self._queue.drop(work)
 
+    def _fail_spent(self, job: Job) -> None:
+        if self._recovery.spent(job):
+            for work in [w for w in self._open if w.job is job]:
+                self._failed(work, _spent())
+
     def _account(self, slices: Sequence[Slice], begun: float, ended: float) -> None:
         """Count a batch that ran, for the ledger, the metrics and each job."""
         seconds, rows = ended - begun, sum(s.rows for s in slices)
@@ -247,3 +279,11 @@ class DeviceScheduler:
         most = first.model.batching.max_rows
         for _ in range(runs):
             self._metrics.batch(rows // runs, most, seconds / runs, jobs=len(jobs), lone=lone, padded=first.padded)
+
+
+def _going_down() -> Draining:
+    return Draining("the server is going down", retry_after_s=1.0)
+
+
+def _spent() -> ModelFailed:
+    return ModelFailed("rows of this request ended too many of the model's processes; the rest of them isn't run")

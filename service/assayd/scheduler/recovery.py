@@ -9,10 +9,12 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
+from weakref import WeakKeyDictionary
 
-from assayd.engine.quarantine import cause_of, killed_by_others
-from assayd.errors import AssayError, DeadlinePassed, ModelFailed, WorkerLost
+from assayd.engine.quarantine import STRIKES, STUCK, cause_of, killed_by_others
+from assayd.errors import AssayError, DeadlinePassed, Draining, ModelFailed, WorkerLost
 from assayd.scheduler.queue import Queue, Slice
+from assayd.scheduler.work import Job
 
 log = logging.getLogger(__name__)
 
@@ -23,8 +25,8 @@ class Reviver(Protocol):
     async def revive(self, digest: str, cause: str) -> None:
         """Start a process again. cause: of the loss, a word. Raises AssayError where the model can't run again."""
 
-    def strike(self, digest: str) -> None:
-        """The model was proven to have ended its process."""
+    def strike(self, digest: str, by: object) -> None:
+        """The model was proven to have ended its process, by a request: each counts once."""
 
 
 class Recovery:
@@ -39,6 +41,8 @@ class Recovery:
         self._models = models
         self._again: deque[Slice] = deque()
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._strikes: WeakKeyDictionary[Job, int] = WeakKeyDictionary()
+        self.draining = False
 
     @property
     def reviving(self) -> frozenset[str]:
@@ -58,17 +62,31 @@ class Recovery:
 
     def lost(self, slices: Sequence[Slice], error: WorkerLost) -> None:
         """The process died with this batch."""
-        digest = slices[0].work.model.digest
-        if slices[0].again and not killed_by_others(error):
-            self._models.strike(digest)
-        for one in slices:
-            self._send_back(one, _verdict(error))
-        self.revive(digest, cause_of(error))
+        if error.metadata.get("cause") == STUCK:
+            self.stopped(slices)
+        else:
+            if not killed_by_others(error):
+                self._strike(slices[0])
+            for one in slices:
+                self._send_back(one, _verdict(error))
+        self.revive(slices[0].work.model.digest, cause_of(error))
 
     def stopped(self, slices: Sequence[Slice]) -> None:
-        """The batch was told to stop, since it was late or nobody waited for it any more."""
+        """The batch was told to stop, since it took too long or nobody waited for it any more."""
+        if self.draining:
+            for one in slices:
+                # Once more, with less time, only where company may have been to blame.
+                self._send_back(replace(one, again=one.again or len(slices) == 1), _going_down())
+            return
+        # A caller's impatience proves nothing against a model; the server's own limit does.
+        if not _given_up(slices[0]):
+            self._strike(slices[0])
         for one in slices:
             self._send_back(one, ModelFailed("a batch of these rows alone ran longer than this server lets one run"))
+
+    def spent(self, job: Job) -> bool:
+        """Whether rows of this request ended so many processes that no more of them shall."""
+        return self._strikes.get(job, 0) >= STRIKES
 
     def return_unrun(self, slices: Sequence[Slice]) -> None:
         """The batch never ran, since its model's process was lost before."""
@@ -85,11 +103,17 @@ class Recovery:
         for task in self._tasks.values():
             task.cancel()
 
+    def _strike(self, one: Slice) -> None:
+        """Rows that ran alone are proof."""
+        if one.again:
+            self._models.strike(one.work.model.digest, one.work.job)
+            self._strikes[one.work.job] = self._strikes.get(one.work.job, 0) + 1
+
     def _send_back(self, one: Slice, verdict: AssayError) -> None:
         work = one.work
         if work.finished.done():
             return
-        if work.job.deadline is not None and time.monotonic() >= work.job.deadline:
+        if _given_up(one):
             work.fail(DeadlinePassed("the deadline passed while the device ran these rows"))
         elif one.again:
             work.fail(verdict)
@@ -114,6 +138,15 @@ class Recovery:
         self._queue.fail(error, digest)
         for one in [s for s in self._again if s.work.model.digest == digest]:
             one.work.fail(error)
+
+
+def _given_up(one: Slice) -> bool:
+    deadline = one.work.job.deadline
+    return one.work.finished.done() or (deadline is not None and time.monotonic() >= deadline)
+
+
+def _going_down() -> Draining:
+    return Draining("the server is going down, and these rows took too long to wait for", retry_after_s=1.0)
 
 
 def _verdict(error: WorkerLost) -> AssayError:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 
 from assayd.engine.backend import Backend
+from assayd.engine.quarantine import STUCK
 from assayd.scheduler.queue import Slice
 
 log = logging.getLogger(__name__)
@@ -25,8 +26,13 @@ class Watchdog:
     def __init__(self, backend: Backend, max_batch_s: float) -> None:
         self._backend = backend
         self._max_batch_s = max_batch_s
+        self._drain: tuple[float, float] | None = None
         self._handle: asyncio.TimerHandle | None = None
         self._asked: asyncio.Future[None] | None = None
+
+    def drain(self, grace_s: float) -> None:
+        """From now on a batch may take half of what is then left of the grace, so that others get theirs."""
+        self._drain = time.monotonic(), time.monotonic() + grace_s
 
     def begin(self, slices: Sequence[Slice]) -> None:
         """The batch runs."""
@@ -39,10 +45,16 @@ class Watchdog:
             self._handle = None
 
     def _look(self, slices: Sequence[Slice], begun: float) -> None:
-        if overdue(slices, time.monotonic(), begun, self._max_batch_s):
+        if overdue(slices, time.monotonic(), begun, self._longest(begun)):
             self._stop(slices[0].work.model.digest)
         else:
             self._handle = asyncio.get_running_loop().call_later(_LOOK_S, self._look, slices, begun)
+
+    def _longest(self, begun: float) -> float:
+        if self._drain is None:
+            return self._max_batch_s
+        since, end = max(begun, self._drain[0]), self._drain[1]
+        return min(self._max_batch_s, since - begun + max(0.0, end - since) / 2)
 
     def _stop(self, digest: str) -> None:
         """Ask it to stop, and if it doesn't, end its process."""
@@ -53,7 +65,7 @@ class Watchdog:
 
     def _kill(self, digest: str) -> None:
         log.warning("a batch doesn't stop, and its process is ended", extra={"model": digest})
-        self._asked = asyncio.get_running_loop().run_in_executor(None, self._backend.kill, digest, "stuck in a batch")
+        self._asked = asyncio.get_running_loop().run_in_executor(None, self._backend.kill, digest, STUCK)
 
 
 def overdue(slices: Sequence[Slice], now: float, begun: float, max_batch_s: float) -> bool:

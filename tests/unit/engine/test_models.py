@@ -396,7 +396,7 @@ async def test_loads_that_are_stuck_hold_up_no_revival(models, backend):
 async def test_a_model_in_quarantine_is_neither_revived_nor_loaded(models, backend, metrics):
     await used(models, "m:abc")
     for _ in range(3):
-        models.strike("m:abc")
+        models.strike("m:abc", object())
     assert value(metrics, "assayd_models_quarantined") == 1
     with pytest.raises(ModelQuarantined):
         await models.revive("m:abc", "killed")

@@ -19,7 +19,7 @@ def test_a_model_is_left_alone_after_some_strikes_and_for_a_while():
     quarantine = Quarantine(clock)
     for _ in range(STRIKES):
         quarantine.check("m")
-        quarantine.strike("m")
+        quarantine.strike("m", object())
         clock.now += 10
     with pytest.raises(ModelQuarantined) as got:
         quarantine.check("m")
@@ -35,8 +35,19 @@ def test_strikes_that_lie_far_apart_are_forgiven():
     clock = Clock()
     quarantine = Quarantine(clock)
     for _ in range(10):
-        quarantine.strike("m")
+        quarantine.strike("m", object())
         clock.now += 301
+        quarantine.check("m")
+
+
+def test_a_request_counts_once():
+    quarantine = Quarantine(Clock())
+    mine = object()
+    for by in (mine, mine, mine, object(), mine):
+        quarantine.strike("m", by)
+        quarantine.check("m")
+    quarantine.strike("m", object())
+    with pytest.raises(ModelQuarantined):
         quarantine.check("m")
 
 

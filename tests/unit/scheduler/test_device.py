@@ -57,7 +57,7 @@ class Models:
         await asyncio.sleep(0.01)
         self.revived += 1
 
-    def strike(self, digest):
+    def strike(self, digest, by):
         self.strikes.append(digest)
 
 

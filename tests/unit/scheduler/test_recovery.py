@@ -7,11 +7,12 @@ import time
 import numpy as np
 import pytest
 
-from assayd.errors import DeadlinePassed, ModelFailed, ModelQuarantined, Terminated, WorkerLost
+from assayd.errors import DeadlinePassed, Draining, ModelFailed, ModelQuarantined, Terminated, WorkerLost
 from assayd.metrics import Metrics
 from assayd.scheduler.device import DeviceScheduler
 from assayd.scheduler.queue import Slice
 from assayd.scheduler.watchdog import overdue
+from assayd.scheduler.work import Caller, Job
 from tests.unit.explain.made import until
 from tests.unit.scheduler.test_device import FakeBackend, Models, model, score, work
 
@@ -195,6 +196,86 @@ async def test_rows_that_take_too_long_twice_fail(scheduler, backend):
     with pytest.raises(ModelFailed, match="longer than this server lets one run"):
         await score(scheduler, work([ENDLESS]))
     assert backend.terminated == 2
+
+
+async def test_one_that_outlasts_the_servers_limit_alone_counts_against_its_model(scheduler, models):
+    with pytest.raises(ModelFailed):
+        await score(scheduler, work([ENDLESS]))
+    assert models.strikes == ["m"]
+
+
+@pytest.mark.parametrize("value", [ENDLESS, DEAF])
+async def test_impatience_proves_nothing(scheduler, backend, models, monkeypatch, value):
+    """The rows run alone for the second time, and their caller's deadline ends them, not the server's limit."""
+    monkeypatch.setattr("assayd.scheduler.watchdog._LATE_S", 0.0)
+    with pytest.raises(DeadlinePassed):
+        await score(scheduler, work([value], deadline=time.monotonic() + 0.8))
+    assert backend.runs == [[value], [value]]
+    assert models.strikes == []
+
+
+async def test_a_request_of_many_poison_rows_is_ended_before_all_of_them_ran(scheduler, backend, models):
+    job = Job("r", Caller("t"))
+    bad = [work([KILLER], job=job) for _ in range(6)]
+    good, mine = work([1]), work([2], job=job, alone=True)
+    *failed, calm, also = await together(scheduler, backend, *bad, good, mine)
+    assert calm.tolist() == [1]
+    assert all(isinstance(e, ModelFailed) for e in failed)
+    assert len(models.strikes) == 3
+    assert backend.runs.count([KILLER]) == 3
+    assert isinstance(also, ModelFailed) or also.tolist() == [2]
+    with pytest.raises(ModelFailed, match="rows of this request"):
+        scheduler.submit(work([3], job=job))
+
+
+# ---- the server goes down ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [ENDLESS, DEAF])
+async def test_while_it_drains_a_stuck_batch_leaves_others_their_time(scheduler, backend, models, value):
+    """Its limit alone, 100 s, would take all of the grace."""
+    scheduler._watchdog._max_batch_s = 100
+    stuck = asyncio.create_task(score(scheduler, work([value])))
+    await until(lambda: backend.runs)
+    others = [asyncio.create_task(score(scheduler, work([n]))) for n in range(3)]
+    scheduler.drain(1.0)
+    assert [(await other).tolist() for other in others] == [[0], [1], [2]]
+    with pytest.raises(Draining) as got:
+        await stuck
+    assert got.value.retry_after_s
+    assert models.strikes == []
+
+
+async def test_while_it_drains_rows_run_again_behind_the_others(scheduler, backend):
+    scheduler._watchdog._max_batch_s = 100
+    backend.gate.clear()
+    hold = asyncio.create_task(score(scheduler, work([0])))
+    await asyncio.sleep(0.05)
+    mates = [asyncio.create_task(score(scheduler, w)) for w in (work([1]), work([ENDLESS]))]
+    await asyncio.sleep(0.05)
+    scheduler.drain(2.0)
+    backend.gate.set()
+    await hold
+    await until(lambda: any(ENDLESS in ran for ran in backend.runs))
+    other = asyncio.create_task(score(scheduler, work([5])))
+    got = await asyncio.gather(*mates, other, return_exceptions=True)
+    assert [g.tolist() for g in (got[0], got[2])] == [[1], [5]]
+    assert isinstance(got[1], Draining)
+    assert backend.runs.index([5.0]) < backend.runs.index([1.0])
+
+
+async def test_in_the_end_all_rows_fail_wherever_they_are(scheduler, backend):
+    running = asyncio.create_task(score(scheduler, work(range(8))))
+    backend.gate.clear()
+    await asyncio.sleep(0.02)
+    waiting = [asyncio.create_task(score(scheduler, work(range(20)))) for _ in range(3)]
+    again = asyncio.create_task(score(scheduler, work([KILLER])))
+    await asyncio.sleep(0.1)
+    scheduler.refuse()
+    got = await asyncio.wait_for(asyncio.gather(running, *waiting, again, return_exceptions=True), 5)
+    assert all(isinstance(e, Draining) and e.retry_after_s for e in got[1:])
+    with pytest.raises(Draining):
+        scheduler.submit(work([1]))
 
 
 async def test_dead_without_a_batch_is_revived_on_demand(scheduler, backend, models):
