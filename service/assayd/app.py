@@ -231,7 +231,7 @@ def _session_options(settings: Settings) -> SessionOptions:
         provider,
         required=settings.provider == "cuda",
         # CUDA reserves far more of a process's addresses than it uses: there the limit is that of each session's arena.
-        gpu_memory_bytes=settings.worker_memory_bytes if provider == "cuda" else None,
+        gpu_memory_bytes=(settings.worker_memory_bytes or None) if provider == "cuda" else None,
         sweep_s=settings.sweep_ms / 1000,
     )
 
@@ -240,9 +240,12 @@ def _backend(settings: Settings, options: SessionOptions) -> Backend:
     """What runs models. Imported as it is chosen: with workers this process holds neither onnx nor onnxruntime."""
     if settings.isolation == "process":
         from assayd.engine.worker.backend import WorkerBackend
+        from assayd.engine.worker.room import worker_memory
 
-        limit = None if options.provider == "cuda" else settings.worker_memory_bytes
-        return WorkerBackend(options, settings.batch_rows, limit)
+        limit = settings.worker_memory_bytes
+        if limit is None:
+            limit = worker_memory()
+        return WorkerBackend(options, settings.batch_rows, None if options.provider == "cuda" else limit or None)
     from assayd.engine.in_process import InProcessBackend
 
     return InProcessBackend(options, settings.batch_rows)

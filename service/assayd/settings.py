@@ -6,10 +6,18 @@ import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import DirectoryPath, Field, StringConstraints
+from pydantic import AfterValidator, DirectoryPath, Field, StringConstraints
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+_LEAST_MEMORY = 2**28
+
 Address = Annotated[str, StringConstraints(pattern=r"^.+:\d{1,5}$")]
+
+
+def _none_or_much(value: int) -> int:
+    if value and value < _LEAST_MEMORY:
+        raise ValueError(f"0 for no limit, or at least {_LEAST_MEMORY} bytes")
+    return value
 
 
 class Settings(BaseSettings):
@@ -40,8 +48,10 @@ class Settings(BaseSettings):
         "process" if sys.platform == "linux" else "none",
         description="process runs each model in one of its own; none is for models you trust",
     )
-    worker_memory_bytes: int | None = Field(
-        None, ge=2**28, description="address space of a model's process; on CUDA the memory of a session there"
+    worker_memory_bytes: Annotated[int, AfterValidator(_none_or_much)] | None = Field(
+        None,
+        description="address space of a model's process, 0 for no limit; default 80 % of what the server may use, at "
+        "least 2 GiB. On CUDA: memory of a session there, by default without a limit",
     )
     max_batch_s: float = Field(60.0, gt=0, description="longest run of one batch")
     max_load_s: float = Field(300.0, gt=0, description="longest load of a model, with its proof")

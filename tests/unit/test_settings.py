@@ -53,6 +53,15 @@ def test_every_setting_is_an_environment_variable_and_a_flag_goes_before_it(name
         assert getattr(parsed(flag(name), "9"), name) == 9
 
 
+@pytest.mark.parametrize(("bytes_", "right"), [("0", True), ("268435456", True), ("1000", False), ("-1", False)])
+def test_memory_of_a_worker_is_none_or_enough(bytes_, right):
+    if right:
+        assert parsed("--store", "here", "--worker-memory-bytes", bytes_).worker_memory_bytes == int(bytes_)
+    else:
+        with pytest.raises(ValueError, match="at least 268435456 bytes"):
+            parsed("--store", "here", "--worker-memory-bytes", bytes_)
+
+
 def test_every_setting_says_what_it_is_and_numbers_say_their_unit():
     for name, field in Settings.model_fields.items():
         assert field.description, name

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar, TypeVarTuple
 
 from assayd.engine.backend import Backend, LoadedModel
-from assayd.engine.quarantine import Quarantine, killed_by_others
+from assayd.engine.quarantine import Quarantine, killed_by_others, verdict
 from assayd.errors import ModelFailed, ModelsFull, StoreFull, WorkerLost, WorkerNotStarted
 from assayd.metrics import Metrics
 from assayd.store.store import Store
@@ -200,7 +200,7 @@ class LoadedModels:
                 log.warning("a process was lost while it loaded a model again", extra=said)
                 if not killed_by_others(error):
                     self.strike(digest, object())
-                    raise ModelFailed(f"the model ended its process while it was loaded ({_cause(error)})") from error
+                    raise verdict(error, "while it was loaded") from error
                 if tries == _TRIES:
                     raise
             else:
@@ -319,11 +319,10 @@ class LoadedModels:
                     raise
             except WorkerLost as error:
                 log.warning("a process was lost while it loaded a model", extra={"model": digest, "why": error.message})
-                cause = _cause(error)
                 if last or not killed_by_others(error):
-                    if cause != _ABANDONED:  # impatient callers are no fault of the model
+                    if error.metadata.get("cause") != _ABANDONED:  # impatient callers are no fault of the model
                         self.strike(digest, object())
-                    raise ModelFailed(f"the model ended its process while it was loaded ({cause})") from error
+                    raise verdict(error, "while it was loaded") from error
         raise AssertionError("the last try returns or raises")
 
     def _start(self, tenant: str, digest: str, data: bytes, load: _Load) -> LoadedModel:
@@ -366,7 +365,7 @@ class LoadedModels:
             if killed_by_others(error):
                 raise
             self.strike(digest, object())
-            raise ModelFailed(f"the model ended its process ({_cause(error)})") from error
+            raise verdict(error, "with a caller's row") from error
 
     def _end_if_running(self, digest: str, running: asyncio.Future[LoadedModel]) -> None:
         if not running.done():
@@ -413,10 +412,6 @@ def _idle(model: InUse) -> bool:
 
 def _held(model: InUse) -> int:
     return max(model.loaded.size_bytes, model.loaded.memory_bytes)
-
-
-def _cause(error: WorkerLost) -> str:
-    return error.metadata.get("cause", "")
 
 
 def _seen(ended: asyncio.Future[Any]) -> None:

@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 _FOLDED_CONSTANT_BYTES = str(64 * 1024 * 1024)
 _SHRINK = ("memory.enable_memory_arena_shrinkage", "cpu:0")
+_NO_MEMORY = ("Failed to allocate memory", "bad allocation", "std::bad_alloc", "ALLOC_FAILED", "out of memory")
 _PATH = re.compile(r"(?:/[\w.+-]+){2,}(?::\d+)?\s*")
 
 
@@ -29,7 +30,8 @@ class Session:
     def __init__(self, program: bytes, options: SessionOptions, *, free_shapes: bool) -> None:
         """Load. free_shapes: instances come in many shapes.
 
-        Raises InvalidModel where onnxruntime refuses the model, ModelFailed where a required provider isn't to be had.
+        Raises InvalidModel where onnxruntime refuses the model, OutOfMemory, and ModelFailed where a required
+        provider isn't to be had.
         """
         begun = time.monotonic()
         settings = ort.SessionOptions()
@@ -53,6 +55,8 @@ class Session:
         try:
             self._session = ort.InferenceSession(program, settings, providers=wanted)
         except Exception as error:
+            if _no_memory(str(error)):
+                raise OutOfMemory("the device has no memory left to load this model") from error
             raise InvalidModel(f"onnxruntime can't load the model: {said(error)}", field="chunk") from error
         # A CUDA session that fails would otherwise be rebuilt on CPU without a word.
         self._session.disable_fallback()
@@ -98,8 +102,11 @@ def said(error: Exception) -> str:
     return text.split("\n", 1)[0][:400]
 
 
+def _no_memory(text: str) -> bool:
+    return any(sign in text for sign in _NO_MEMORY)
+
+
 def _run_error(error: Exception) -> AssayError:
-    text = str(error)
-    if "Failed to allocate memory" in text or "ALLOC_FAILED" in text or "out of memory" in text:
+    if _no_memory(str(error)):
         return OutOfMemory("the device has no memory left for a batch of this model")
     return ModelFailed(f"onnxruntime failed to run the model: {said(error)}")

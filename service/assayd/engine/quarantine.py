@@ -6,12 +6,12 @@ from collections import deque
 from collections.abc import Callable
 from typing import TypeAlias
 
-from assayd.errors import ModelQuarantined, WorkerLost
+from assayd.errors import ModelFailed, ModelQuarantined, OutOfMemory, WorkerLost
 
 STRIKES = 3
 """So many proven within the window: a caller's mistake may look like one, and bad luck like two."""
 _WINDOW_S = 600.0
-SILENT, STUCK, _KILLED = "it didn't answer", "stuck in a batch", "killed by signal 9"
+SILENT, STUCK, MEMORY, _KILLED = "it didn't answer", "stuck in a batch", "memory", "killed by signal 9"
 _PAUSES_S = (0.0, 0.1, 0.3, 0.5)
 
 _Times: TypeAlias = deque[tuple[float, object]]
@@ -69,6 +69,14 @@ def killed_by_others(error: WorkerLost) -> bool:
     return error.metadata.get("cause", "") in (_KILLED, SILENT)
 
 
+def verdict(error: WorkerLost, when: str) -> ModelFailed | OutOfMemory:
+    """What to say of a model that ended its process. when: at what."""
+    cause = error.metadata.get("cause", "")
+    if cause == MEMORY:
+        return OutOfMemory(f"the model's process ran out of memory {when}", metadata=error.metadata)
+    return ModelFailed(f"the model ended its process {when} ({cause})", metadata=error.metadata)
+
+
 def cause_of(error: WorkerLost) -> str:
     """As `cause_word`."""
     return cause_word(error.metadata.get("cause", ""))
@@ -77,7 +85,7 @@ def cause_of(error: WorkerLost) -> str:
 def cause_word(cause: str) -> str:
     """Why a process was lost, in a word: killed, silent, crashed, stuck, memory or gone."""
     for word, signs in (
-        ("silent", SILENT), ("killed", _KILLED), ("crashed", "signal"), ("stuck", "stuck"), ("memory", "memory")
+        ("silent", SILENT), ("killed", _KILLED), ("crashed", "signal"), ("stuck", "stuck"), ("memory", MEMORY)
     ):  # fmt: skip
         if signs in cause:
             return word

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Protocol
 from weakref import WeakKeyDictionary
 
-from assayd.engine.quarantine import STRIKES, STUCK, cause_of, killed_by_others
+from assayd.engine.quarantine import STRIKES, STUCK, cause_of, killed_by_others, verdict
 from assayd.errors import AssayError, DeadlinePassed, Draining, ModelFailed, WorkerLost
 from assayd.scheduler.queue import Queue, Slice
 from assayd.scheduler.work import Job
@@ -151,7 +151,6 @@ def _going_down() -> Draining:
 
 def _verdict(error: WorkerLost) -> AssayError:
     """Of rows whose process died twice, the second time with nothing else in it."""
-    cause = error.metadata.get("cause", "")
     if killed_by_others(error):  # another try may do
         return WorkerLost(error.message, metadata=error.metadata, retry_after_s=error.retry_after_s or 1.0)
-    return ModelFailed(f"the model ended its process with these rows ({cause})", metadata=error.metadata)
+    return verdict(error, "with these rows")

@@ -14,6 +14,7 @@ from assayd.errors import (
     ModelNotFound,
     ModelQuarantined,
     ModelsFull,
+    OutOfMemory,
     StoreFull,
     WorkerLost,
     WorkerNotStarted,
@@ -413,13 +414,14 @@ async def test_a_model_in_quarantine_is_neither_revived_nor_loaded(models, backe
         (["it didn't answer"], 2, False),
         (["killed by signal 9", "it didn't answer"], 2, True),
         (["killed by signal 11"], 1, True),
+        (["memory"], 1, True),
     ],
 )
 async def test_a_process_that_dies_while_it_loads(models, backend, deaths, loads, fails):
     """Once it may be others' doing; a model that does it is refused, never said to be unavailable."""
     backend.deaths = deaths
     if fails:
-        with pytest.raises(ModelFailed, match="while it was loaded"):
+        with pytest.raises(OutOfMemory if deaths == ["memory"] else ModelFailed, match="while it was loaded"):
             await used(models, "m:abc")
     else:
         await used(models, "m:abc")

@@ -124,3 +124,13 @@ def test_on_a_gpu_a_session_has_the_memory_it_is_given(given, monkeypatch):
         load(b"", SessionOptions(provider="cuda", gpu_memory_bytes=limit))
     limits = [dict(providers[0][1]).get("gpu_mem_limit") for providers in asked]
     assert limits == [None, "1000000000"]
+
+
+@pytest.mark.parametrize("text", ["bad allocation", "std::bad_alloc", "Failed to allocate memory for requested buffer"])
+def test_a_session_for_which_there_is_no_memory_is_no_invalid_model(monkeypatch, text):
+    def refuse(*_, **__):
+        raise RuntimeError(f"[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : {text}")
+
+    monkeypatch.setattr("assayd.engine.onnxruntime_session.ort.InferenceSession", refuse)
+    with pytest.raises(OutOfMemory):
+        Session(b"", SessionOptions(), free_shapes=False)

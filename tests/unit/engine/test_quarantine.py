@@ -2,8 +2,8 @@
 
 import pytest
 
-from assayd.engine.quarantine import STRIKES, Quarantine, cause_of, killed_by_others
-from assayd.errors import ModelQuarantined, WorkerLost
+from assayd.engine.quarantine import STRIKES, Quarantine, cause_of, killed_by_others, verdict
+from assayd.errors import ModelFailed, ModelQuarantined, OutOfMemory, WorkerLost
 
 
 class Clock:
@@ -79,3 +79,10 @@ def test_who_ended_a_process(cause, others, word):
     lost = WorkerLost("", metadata={"cause": cause} if cause else {})
     assert killed_by_others(lost) == others
     assert cause_of(lost) == word
+
+
+@pytest.mark.parametrize(("cause", "error"), [("memory", OutOfMemory), ("killed by signal 11", ModelFailed)])
+def test_what_is_said_of_a_model_that_ended_its_process(cause, error):
+    said = verdict(WorkerLost("", metadata={"cause": cause}), "while it was loaded")
+    assert type(said) is error
+    assert "while it was loaded" in said.message

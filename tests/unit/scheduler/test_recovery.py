@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from assayd.errors import DeadlinePassed, Draining, ModelFailed, ModelQuarantined, Terminated, WorkerLost
+from assayd.errors import DeadlinePassed, Draining, ModelFailed, ModelQuarantined, OutOfMemory, Terminated, WorkerLost
 from assayd.metrics import Metrics
 from assayd.scheduler.device import DeviceScheduler
 from assayd.scheduler.queue import Slice
@@ -133,6 +133,13 @@ async def test_rows_that_others_killed_twice_may_be_tried_again(scheduler, backe
         await score(scheduler, work([KILLER]))
     assert got.value.retry_after_s > 0
     assert models.strikes == []
+
+
+async def test_rows_that_took_all_memory_twice_are_told_so(scheduler, backend, models):
+    backend.cause = "memory"
+    with pytest.raises(OutOfMemory):
+        await score(scheduler, work([KILLER]))
+    assert models.strikes == ["m"]
 
 
 async def test_a_model_that_cannot_be_revived_fails_all_who_wait(scheduler, backend, models):

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from assayd.engine.backend import Batch, ChunkResult, LoadedModel, Prepared, Worker
 from assayd.engine.options import MOST_ROWS, SessionOptions
 from assayd.engine.worker.process import Counters, Process, Waiting
+from assayd.engine.worker.room import MemoryKills
 from assayd.engine.worker.spawn import start
 from assayd.errors import WorkerLost, WorkerNotStarted
 from assayd.types.model import Tuning
@@ -56,6 +57,7 @@ class WorkerBackend:
         self._lock = threading.Lock()
         # A worker ends with the thread that started it.
         self._starter = ThreadPoolExecutor(1, "worker-start")
+        self._memory_kills = MemoryKills()
         self.counters = Counters()
 
     @property
@@ -145,7 +147,7 @@ class WorkerBackend:
         except OSError as error:
             raise _not_started(error) from error
         try:
-            return Process(started, digest, self.max_batch_rows, self.counters)
+            return Process(started, digest, self.max_batch_rows, self.counters, self._memory_kills)
         except RuntimeError as error:  # no more threads
             started.process.kill()
             raise _not_started(error) from error
@@ -229,6 +231,7 @@ class WorkerBackend:
         with self._lock:
             ending = [p for p in self._every if p.alive and p is not self._processes.get(p.digest)]
             every = (*self._processes.values(), *ending)
+        self._memory_kills.look()
         return [Worker(p.digest, p.pid, p.alive, p.rss_bytes, p.cause) for p in every]
 
     def close(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import threading
 import time
@@ -20,12 +21,14 @@ import numpy as np
 
 from assayd.engine.backend import Batch, ChunkResult, LoadedModel
 from assayd.engine.options import SessionOptions
+from assayd.engine.quarantine import MEMORY
 from assayd.engine.worker import messages as m
 from assayd.engine.worker.arrays import Malformed
 from assayd.engine.worker.failures import raised
 from assayd.engine.worker.frames import FROM_WORKER, Frame, Wire, framed
 from assayd.engine.worker.limits import OUT_OF_MEMORY
 from assayd.engine.worker.memory import Shared, file_of
+from assayd.engine.worker.room import MemoryKills
 from assayd.engine.worker.spawn import Started
 from assayd.engine.worker.stack import distinct, results_unstacked, stacked
 from assayd.engine.worker.vet import vet_model, vet_results
@@ -97,11 +100,15 @@ class Process:
     and all else may overlap. When the worker dies, every call that waits or comes later raises WorkerLost at once.
     """
 
-    def __init__(self, started: Started, digest: str, most_rows: int, counters: Counters) -> None:
+    def __init__(
+        self, started: Started, digest: str, most_rows: int, counters: Counters, memory_kills: MemoryKills
+    ) -> None:
         self.digest = digest
         self._process = started.process
         self._most_rows = most_rows
         self._counters = counters
+        self._memory_kills = memory_kills
+        self._bad_alloc = False
         self._control, self._prepare, self._run, self._watch = self._channels = [
             _Channel(end) for end in (started.control, started.prepare, started.run, started.watch)
         ]
@@ -181,14 +188,28 @@ class Process:
 
     def _wait(self) -> None:
         status = self._process.wait()
+        ending = self._ending(status)
         with self._state:
-            self._cause = self._cause or _ending(status)
+            self._cause = self._cause or ending
         self._over.set()
         for channel in self._channels:
             channel.hang_up()
         for channel in self._channels:
             with channel.lock:
                 channel.end.close()
+
+    def _ending(self, status: int) -> str:
+        """Why the process ended by itself, or by whom."""
+        if status == -signal.SIGABRT:
+            self._reader.join(_REAP_S / 2)  # its last words say why it gave up
+        memory = (
+            status == OUT_OF_MEMORY
+            or (status == -signal.SIGABRT and self._bad_alloc)
+            or (status == -signal.SIGKILL and self._memory_kills.lately())
+        )
+        if memory:
+            return MEMORY
+        return f"killed by signal {-status}" if status < 0 else f"exit {status}"
 
     def _read_log(self) -> None:
         """Into the server's log, so much of it that a worker can't flood it."""
@@ -197,6 +218,7 @@ class Process:
         about = {"model": self.digest, "pid": self.pid}
         with self._process.stdout as pipe:
             for n, line in enumerate(iter(lambda: pipe.readline(_LOG_LINE_BYTES), b"")):
+                self._bad_alloc |= b"std::bad_alloc" in line
                 if n < _LOG_LINES:
                     log.warning("a worker says", extra=about | {"line": line.decode(errors="replace").rstrip()})
                 elif n == _LOG_LINES:
@@ -446,9 +468,3 @@ class Process:
 
 def _apart(batch: Batch, answer: m.Results) -> list[ChunkResult]:
     return results_unstacked(answer.results, [chunk.rows for chunk in batch.chunks])
-
-
-def _ending(status: int) -> str:
-    if status == OUT_OF_MEMORY:
-        return "memory"
-    return f"killed by signal {-status}" if status < 0 else f"exit {status}"

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 import resource
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 
 _PER_WORKER, _OTHERS = 8, 128
 """Descriptors: of a worker, while it starts, and of all else; half of what then is left is for callers."""
 _SHARE, _LEAST_BYTES = 0.8, 2 * 2**30
+_LATELY_S = 2.0
 _CGROUPS = Path("/sys/fs/cgroup")
 
 
@@ -37,6 +42,28 @@ def oom_kills(root: Path = _CGROUPS, own: Path = Path("/proc/self/cgroup")) -> i
         except (OSError, ValueError, KeyError):
             continue
     return 0
+
+
+class MemoryKills:
+    """Whether the system's killer was at work lately, by its counter; from any thread. clock: seconds, monotonic."""
+
+    def __init__(self, count: Callable[[], int] = oom_kills, clock: Callable[[], float] = time.monotonic) -> None:
+        self._count = count
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._seen = deque([(clock(), count())])
+
+    def look(self) -> None:
+        """To be called again and again, so that what lies back is forgotten."""
+        with self._lock:
+            self._seen.append((self._clock(), self._count()))
+            while len(self._seen) > 1 and self._clock() - self._seen[1][0] >= _LATELY_S:
+                self._seen.popleft()
+
+    def lately(self) -> bool:
+        """Within the last seconds, or since the last look before."""
+        with self._lock:
+            return self._count() > self._seen[0][1]
 
 
 def _groups(root: Path, own: Path) -> list[Path]:

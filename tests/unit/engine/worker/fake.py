@@ -4,6 +4,7 @@ python fake.py CASE PARENT MEMORY CONTROL PREPARE RUN WATCH
 """
 
 import os
+import signal
 import socket
 import struct
 import sys
@@ -93,8 +94,14 @@ def main():
         for end in ends:
             end.close()
         time.sleep(60)
-    if case == "exit":
-        sys.exit(3)
+    if case.startswith("exit "):
+        sys.exit(int(case[5:]))
+    if case == "bad alloc":
+        os.write(2, b"terminate called after throwing an instance of 'std::bad_alloc'\n  what():  std::bad_alloc\n")
+    if case in ("bad alloc", "abort"):
+        os.abort()
+    if case == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
     if case == "flood":
         for _ in range(10_000):
             os.write(2, b'{"level": "error", "event": "forged"}\n')

@@ -1,7 +1,6 @@
 """What a worker does with what it is told, in this process."""
 
 import os
-import signal
 
 import numpy as np
 import pytest
@@ -13,9 +12,7 @@ from assayd.engine.worker.arrays import Malformed
 from assayd.engine.worker.child import Worker, _too_large
 from assayd.engine.worker.failures import raised, told
 from assayd.engine.worker.frames import FROM_WORKER, Limits, Received, framed
-from assayd.engine.worker.limits import OUT_OF_MEMORY
 from assayd.engine.worker.memory import Shared, contents, file_of, mapped
-from assayd.engine.worker.process import _ending
 from assayd.types.rows import Pick, PlainRows
 from tests.models import zoo
 
@@ -106,12 +103,6 @@ def test_an_answer_beyond_the_limit_is_refused_here_already():
     assert not frame.within(Limits(2**20, 799))
     assert not frame.within(Limits(5, 2**20))
     assert "2000000000 bytes" in _too_large(2 * 10**9).message
-
-
-@pytest.mark.parametrize(("status", "said"), [(-9, "killed by signal 9"), (1, "exit 1"), (OUT_OF_MEMORY, "memory")])
-def test_how_a_process_ended_in_words(status, said):
-    assert _ending(status) == said
-    assert signal.SIGKILL == 9
 
 
 @pytest.mark.parametrize("data", [b"", b"x", os.urandom(3_000_000)], ids=len)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from assayd.engine.options import SessionOptions
 from assayd.engine.worker import spawn
 from assayd.engine.worker.arrays import Malformed
 from assayd.engine.worker.backend import WorkerBackend
+from assayd.engine.worker.limits import OUT_OF_MEMORY
+from assayd.engine.worker.room import MemoryKills
 from assayd.engine.worker.vet import vet_results
 from assayd.errors import WorkerLost
 from assayd.types.rows import Pick, SampleRows
@@ -66,10 +69,28 @@ def test_nonsense_costs_the_worker_alone(taken_over, case):
     assert not backend.ping("m")
 
 
-@pytest.mark.parametrize(("case", "cause"), [("hang up", "it hung up"), ("exit", "exit 3")])
+@pytest.mark.parametrize(
+    ("case", "cause"),
+    [
+        ("hang up", "it hung up"),
+        ("exit 3", "exit 3"),
+        (f"exit {OUT_OF_MEMORY}", "memory"),
+        ("abort", "killed by signal 6"),
+        ("bad alloc", "memory"),
+        ("killed", "killed by signal 9"),
+    ],
+)
 def test_a_worker_that_leaves_is_lost(taken_over, case, cause):
     with pytest.raises(WorkerLost, match=cause):
         explain(taken_over(case))
+
+
+def test_one_that_the_systems_killer_took_is_none_that_others_killed(taken_over):
+    backend = taken_over("killed")
+    backend._memory_kills = MemoryKills(count().__next__)
+    with pytest.raises(WorkerLost) as got:
+        explain(backend)
+    assert got.value.metadata == {"cause": "memory"}
 
 
 @pytest.mark.parametrize("case", fake.HANG)

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from assayd.engine.worker.room import oom_kills, worker_memory
+from assayd.engine.worker.room import MemoryKills, oom_kills, worker_memory
 
 GIB = 2**30
 PHYSICAL = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -53,6 +53,19 @@ def test_processes_ended_for_memory_are_those_of_the_own_group(groups):
 
 def test_without_groups_they_are_the_machines(tmp_path):
     assert oom_kills(tmp_path, tmp_path / "none") >= 0
+
+
+def test_the_killer_was_at_work_lately_or_long_ago():
+    now, killed = [0.0], [7]
+    kills = MemoryKills(lambda: killed[0], lambda: now[0])
+    assert not kills.lately()
+    killed[0] = 8
+    kills.look()
+    assert kills.lately()
+    for _ in range(8):
+        now[0] += 0.5
+        kills.look()
+    assert not kills.lately()
 
 
 @pytest.mark.parametrize(("hard", "most"), [(200, 4), (1024, 56), (100, 1)])
