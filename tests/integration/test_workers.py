@@ -19,7 +19,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 import assay
 from tests.integration.server import ServerProcess, wait_until
 from tests.models import zoo
-from tests.models.hostile import always_endless, endless, endless_when_asked, giant_matmul, killer
+from tests.models.hostile import always_endless, endless, endless_when_asked, giant_matmul, killer, memory_bomb
 
 X = np.random.default_rng(0).standard_normal((4, 8)).astype(np.float32)
 LIME = assay.Lime(num_samples=200, features=assay.Elements())
@@ -324,3 +324,36 @@ def test_one_request_of_many_poison_rows_takes_the_model_from_nobody(client):
         client.explain(model, np.repeat(poison, 8, axis=0), assay.Occlusion(window=(2,)), timeout=60)
     assert got.value.reason == "MODEL_FAILED"
     np.testing.assert_allclose(client.predict(model, calm, timeout=30)["y"], want)
+
+
+def test_a_proof_survives_a_kill_from_outside(own, client):
+    """The first reproducible request decides how the model is run for the same bits."""
+    model = client.upload_model(zoo.mlp(), name="mlp")
+    want = client.explain(model, X, LIME, target=1, reproducible=True).feature_values
+    for delay in (0.0, 0.02, 0.05):
+        for pid in children(own.process.pid):
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(delay)
+        got = client.explain(model, X, LIME, target=1, reproducible=True, timeout=30)
+        np.testing.assert_array_equal(got.feature_values, want)
+
+
+@pytest.mark.parametrize("op", ["ConstantOfShape", "Expand"])
+def test_a_memory_bomb_is_told_so_and_its_neighbours_notice_nothing(tmp_path, op):
+    data, calm, wild = memory_bomb(op)
+    with (
+        ServerProcess(tmp_path / "store", "--worker-memory-bytes", str(3 * 2**30)) as own,
+        assay.Client(own.address) as client,
+    ):
+        model = client.upload_model(data, name="bomb")
+        good = client.upload_model(zoo.mlp(), name="good")
+        want = client.predict(good, X)["y"]
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            jobs = [pool.submit(client.predict, good, X, timeout=60) for _ in range(20)]
+            for _ in range(3):
+                with pytest.raises(assay.ResourceExhausted) as got:
+                    client.predict(model, wild, timeout=60)
+                assert got.value.reason == "OUT_OF_MEMORY"
+            for job in jobs:
+                np.testing.assert_allclose(job.result()["y"], want, atol=1e-6)
+        assert client.predict(model, calm)["y"].shape == (1, 8)

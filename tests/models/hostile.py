@@ -101,3 +101,20 @@ def killer() -> Made:
         helper.make_node("Add", ["x", "rest_f"], ["wild_y"]),
     ]
     return _where_large(nodes, "wild_y", [least, none]), _CALM, _WILD
+
+
+def memory_bomb(op: str) -> Made:
+    """8 GiB at once. op: ConstantOfShape, or Expand."""
+    shape = helper.make_tensor("shape", TensorProto.INT64, [2], [2**21, 1024])
+    one = helper.make_tensor("one", TensorProto.FLOAT, [1], [1.0])
+    made = {
+        "ConstantOfShape": helper.make_node("ConstantOfShape", ["shape"], ["ones"], value=one),
+        "Expand": helper.make_node("Expand", ["top", "shape"], ["ones"]),
+    }
+    nodes = [
+        made[op],
+        helper.make_node("Mul", ["ones", "top"], ["large"]),
+        helper.make_node("ReduceMax", ["large"], ["peak"], keepdims=0),
+        helper.make_node("Add", ["x", "peak"], ["wild_y"]),
+    ]
+    return _where_large(nodes, "wild_y", [shape]), _CALM, _WILD

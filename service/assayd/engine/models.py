@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar, TypeVarTuple
 
 from assayd.engine.backend import Backend, LoadedModel
-from assayd.engine.quarantine import Quarantine, killed_by_others, verdict
+from assayd.engine.quarantine import Quarantine, cause_of, cause_word, killed_by_others, verdict
 from assayd.errors import ModelFailed, ModelsFull, StoreFull, WorkerLost, WorkerNotStarted
 from assayd.metrics import Metrics
 from assayd.store.store import Store
@@ -173,25 +173,20 @@ class LoadedModels:
         if model is None:
             raise WorkerLost("the model isn't in memory any more", retry_after_s=1.0)
         try:
-            await self._revived(model, digest)
+            await self._revived(model, digest, cause)
         except Exception:
             self._forget(digest)
             raise
-        else:
-            self._metrics.worker_restarts.labels(cause).inc()
         finally:
             self._make_room()
 
-    async def _revived(self, model: InUse, digest: str) -> None:
+    async def _revived(self, model: InUse, digest: str, cause: str) -> None:
         for tries in range(1, _TRIES + 1):
             self._quarantine.check(digest)
             await asyncio.sleep(self._quarantine.pause(digest))
             try:
-                async with model.deciding, asyncio.timeout(self._max_load_s):
-                    await self._start_again(model)
-            except TimeoutError:
-                self._end_load(digest, "its load took too long")
-                raise ModelFailed(f"loading the model again took longer than {self._max_load_s:g} s") from None
+                async with model.deciding:
+                    await self._start_in_time(model, cause)
             except WorkerNotStarted:
                 if tries == _TRIES or not self._evict(digest):
                     raise
@@ -206,11 +201,14 @@ class LoadedModels:
             else:
                 return
 
-    async def _start_again(self, model: InUse) -> None:
+    async def _start_again(self, model: InUse, cause: str) -> None:
         """Nothing happens where somebody else was first. The caller holds `model.deciding`."""
         loop, digest = asyncio.get_running_loop(), model.loaded.digest
         data = await loop.run_in_executor(self._reviving, self._store.model_bytes, model.tenant, digest)
-        model.loaded = await loop.run_in_executor(self._reviving, self._backend.revive, digest, data)
+        again = await loop.run_in_executor(self._reviving, self._backend.revive, digest, data)
+        if again is not model.loaded:
+            self._metrics.worker_restarts.labels(cause).inc()
+        model.loaded = again
 
     def strike(self, digest: str, by: object) -> None:
         """A model was proven to have ended its process. by: the request, load or proof; each counts once."""
@@ -344,10 +342,30 @@ class LoadedModels:
             log.warning("a model's tuning isn't kept", extra={"model": digest, "why": error.message})
 
     async def _decide(self, model: InUse, function: Callable[[*Ts], LoadedModel], *arguments: *Ts) -> LoadedModel:
-        """Something that runs the model outside any batch: it has its time, and no longer than somebody waits for it.
+        """Something that runs the model outside any batch. A process that others end meanwhile is started again, once.
 
-        Raises ModelFailed where the model ended its process or didn't end, and as the function does.
+        Raises ModelFailed where the model ended its process or didn't end, OutOfMemory, and as the function does.
         """
+        for worker in self._backend.workers():
+            if worker.digest == model.loaded.digest and not worker.alive:
+                await self._start_in_time(model, cause_word(worker.cause))
+        try:
+            return await self._tried(model, function, *arguments)
+        except WorkerLost as error:
+            log.warning("a process was lost in a proof", extra={"model": model.loaded.digest, "why": error.message})
+            await self._start_in_time(model, cause_of(error))
+            return await self._tried(model, function, *arguments)
+
+    async def _start_in_time(self, model: InUse, cause: str) -> None:
+        try:
+            async with asyncio.timeout(self._max_load_s):
+                await self._start_again(model, cause)
+        except TimeoutError:
+            self._end_load(model.loaded.digest, "its load took too long")
+            raise ModelFailed(f"loading the model again took longer than {self._max_load_s:g} s") from None
+
+    async def _tried(self, model: InUse, function: Callable[[*Ts], LoadedModel], *arguments: *Ts) -> LoadedModel:
+        """It has its time, and no longer than somebody waits for it. Raises WorkerLost where others ended it."""
         digest, loop = model.loaded.digest, asyncio.get_running_loop()
         running = loop.run_in_executor(self._threads, function, *arguments)
         running.add_done_callback(_seen)

@@ -63,10 +63,10 @@ class Quarantine:
 
 
 def killed_by_others(error: WorkerLost) -> bool:
-    """Whether a process was ended, or stopped, from outside. The system's own killer, which wants memory back, is none
-    of these others: it takes who took most.
+    """Whether a process was ended, or stopped, from outside: by an operator, or by this server for another's sake. The
+    system's own killer, which wants memory back, is none of these others: it takes who took most.
     """
-    return error.metadata.get("cause", "") in (_KILLED, SILENT)
+    return cause_of(error) in ("killed", "silent", "stuck")
 
 
 def verdict(error: WorkerLost, when: str) -> ModelFailed | OutOfMemory:

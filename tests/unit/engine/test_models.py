@@ -6,7 +6,7 @@ import threading
 import numpy as np
 import pytest
 
-from assayd.engine.backend import LoadedModel
+from assayd.engine.backend import LoadedModel, Worker
 from assayd.engine.models import LoadedModels
 from assayd.errors import (
     InvalidModel,
@@ -31,6 +31,7 @@ class FakeBackend:
         self.loads, self.unloads, self.demoted, self.proven = [], [], [], []
         self.tunings = []
         self.revived, self.kills, self.deaths, self.refusal = [], [], [], None
+        self.dead = []
         self.full = self.memory = 0
         self.gate = threading.Event()
         self.gate.set()
@@ -65,8 +66,18 @@ class FakeBackend:
         return LoadedModel(digest, Signature((), ()), Batching(True, "", 8), "CPU", 4, 0.5)
 
     def demote(self, digest, data, reason):
+        if self.deaths:
+            raise WorkerLost("died", metadata={"cause": self.deaths.pop(0)})
         self.demoted.append((digest, data, reason))
         return LoadedModel(digest, Signature((), ()), Batching(False, reason, 1), "CPU", len(data), 0.5)
+
+    def steady(self, digest, data):
+        if self.deaths:
+            raise WorkerLost("died", metadata={"cause": self.deaths.pop(0)})
+        return LoadedModel(digest, Signature((), ()), Batching(True, "steady", 8), "CPU", len(data), 0.5)
+
+    def workers(self):
+        return self.dead
 
     def unload(self, digest):
         self.unloads.append(digest)
@@ -515,16 +526,68 @@ async def test_a_proof_that_nobody_waits_for_is_ended_soon(models, backend, monk
 
 
 @pytest.mark.parametrize(
-    ("cause", "error", "strikes"), [("killed by signal 8", ModelFailed, 1), ("killed by signal 9", WorkerLost, 0)]
+    ("causes", "error", "strikes"),
+    [
+        (["killed by signal 8"], ModelFailed, 1),
+        (["memory"], OutOfMemory, 1),
+        (["killed by signal 9"], None, 0),
+        (["stuck in a batch"], None, 0),
+        (["it didn't answer", "killed by signal 8"], ModelFailed, 1),
+    ],
 )
 async def test_a_model_that_ends_its_process_in_a_proof_is_never_said_to_be_unavailable(
-    models, backend, cause, error, strikes
+    models, backend, causes, error, strikes
 ):
     await used(models, "m:open")
-    backend.deaths = [cause]
-    with pytest.raises(error):
+    backend.deaths = list(causes)
+    backend.revive = revive_unharmed
+    if error is None:
         await proven(models)
+    else:
+        with pytest.raises(error):
+            await proven(models)
     assert len(models._quarantine._strikes.get("m:open", ())) == strikes
+
+
+def revive_unharmed(digest, data):
+    return LoadedModel(
+        digest, Signature((), ()), Batching(data != b"open", "", 8), "CPU", len(data), 0.5, data == b"open"
+    )
+
+
+@pytest.mark.parametrize("what", ["prove", "demote", "steady"])
+@pytest.mark.parametrize("deaths", [1, 2])
+async def test_what_others_end_meanwhile_is_tried_once_more(models, backend, metrics, what, deaths):
+    backend.revive = revive_unharmed
+    async with models.use("t", "m:open" if what == "prove" else "m:abc") as model:
+        backend.deaths = ["killed by signal 9"] * deaths
+        call = {
+            "prove": lambda: models.prove(model, Subject({"x": np.zeros(1)}, {})),
+            "demote": lambda: models.demote(model, "why"),
+            "steady": lambda: models.steady(model),
+        }[what]
+        if deaths == 1:
+            await call()
+        else:
+            with pytest.raises(WorkerLost):
+                await call()
+    assert value(metrics, "assayd_worker_restarts_total", cause="killed") == 1
+
+
+async def test_a_proof_is_not_blamed_for_a_process_that_was_lost_before(models, backend, metrics):
+    backend.revive = revive_unharmed
+    async with models.use("t", "m:abc") as model:
+        backend.dead = [Worker("m:abc", 1, False, 0, "killed by signal 11")]
+        assert (await models.steady(model)).batching.reason == "steady"
+    assert value(metrics, "assayd_worker_restarts_total", cause="crashed") == 1
+    assert not models._quarantine._strikes.get("m:abc")
+
+
+async def test_a_revival_that_finds_it_alive_is_not_counted(models, backend, metrics):
+    async with models.use("t", "m:abc") as model:
+        backend.revive = lambda *_: model.loaded
+        await models.revive("m:abc", "killed")
+    assert value(metrics, "assayd_worker_restarts_total", cause="killed") is None
 
 
 async def test_what_a_sweep_found_is_kept_and_given_to_the_next_load(backend, metrics):
