@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
 from assayd.engine.backend import Batch, ChunkResult, LoadedModel, Prepared, Worker
 from assayd.engine.options import MOST_ROWS, SessionOptions
@@ -143,7 +144,9 @@ class WorkerBackend:
 
     def _started(self, digest: str) -> Process:
         try:
-            started = self._starter.submit(start, self._memory_bytes).result()
+            # A driver may talk to its helpers by sockets.
+            offline = self._options.provider != "cuda"
+            started = self._starter.submit(partial(start, self._memory_bytes, offline=offline)).result()
         except OSError as error:
             raise _not_started(error) from error
         try:

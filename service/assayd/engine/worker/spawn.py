@@ -24,15 +24,15 @@ class Started:
     watch: socket.socket
 
 
-def start(memory_bytes: int | None) -> Started:
-    """Start a worker. memory_bytes: of address space, or None.
+def start(memory_bytes: int | None, *, offline: bool = True) -> Started:
+    """Start a worker. memory_bytes: of address space, or None. offline: without a network, where the system allows it.
 
     The kernel ends it with the thread that calls this, which therefore has to live as long as the server.
     """
     pairs = [socket.socketpair() for _ in range(4)]
     try:
         theirs = [pair[1].fileno() for pair in pairs]
-        arguments = [os.getpid(), memory_bytes or 0, *theirs]
+        arguments = [os.getpid(), memory_bytes or 0, int(offline), *theirs]
         process = subprocess.Popen(  # noqa: S603 - our own module, and numbers
             [sys.executable, "-P", "-s", "-m", __package__, *map(str, arguments)],
             stdin=subprocess.DEVNULL,

@@ -1,6 +1,6 @@
 """A worker that has been taken over: it answers in order until it is told how to misbehave, and then stays.
 
-python fake.py CASE PARENT MEMORY CONTROL PREPARE RUN WATCH
+python fake.py CASE PARENT MEMORY OFFLINE CONTROL PREPARE RUN WATCH
 """
 
 import os
@@ -89,7 +89,7 @@ HANG = ("half a frame", "silence")
 
 def main():
     case, *numbers = sys.argv[1:]
-    ends = [socket.socket(fileno=int(n)) for n in numbers[2:]]
+    ends = [socket.socket(fileno=int(n)) for n in numbers[3:]]
     if case == "hang up":
         for end in ends:
             end.close()

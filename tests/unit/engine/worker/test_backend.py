@@ -225,6 +225,8 @@ def test_a_worker_is_confined(monkeypatch):
         assert limits["Max address space"] == [str(4 * GIB)] * 2
         assert (status["NoNewPrivs"], status["Umask"]) == ("1", "0077")
         assert int((proc / "oom_score_adj").read_text()) == 500
+        may = subprocess.run(["unshare", "--user", "--net", "true"], capture_output=True, check=False).returncode == 0
+        assert ((proc / "ns/net").readlink() != Path("/proc/self/ns/net").readlink()) == may
         assert (proc / "cwd").readlink() == Path("/")
         assert b"hunter2" not in (proc / "environ").read_bytes()
         assert len(list((proc / "fd").iterdir())) <= 10
