@@ -22,6 +22,7 @@ from assayd.explain.record import Stack
 from assayd.explain.request import ExplainRequest
 from assayd.explain.subject import check_names, named
 from assayd.explain.tally import Tally
+from assayd.features.cache import SegmentCache
 from assayd.metrics import Metrics
 from assayd.scheduler.device import DeviceScheduler
 from assayd.scheduler.work import Job
@@ -58,6 +59,7 @@ class Explainer:
         self._stack = stack
         self._max_request_rows = max_request_rows
         self._instances_in_flight = instances_in_flight
+        self._segments = SegmentCache()
 
     async def explain(self, request: ExplainRequest, job: Job, on_instance: OnInstance | None = None) -> Explained:
         """Explain every instance; on_instance sees each as it finishes. Raises AssayError.
@@ -82,7 +84,9 @@ class Explainer:
             explained = explained_inputs(request.inputs_to_explain, signature, table_of(request.method))
             check_names(request, explained)
             request = named(request, explained)
-            shared = Preparation(request, explained, job, self._scheduler, self._offload, tally, self._stack)
+            shared = Preparation(
+                request, explained, job, self._scheduler, self._offload, tally, self._stack, self._segments.segments_of
+            )
             if request.validate_only:
                 return await self._estimate(request, shared, model)
             places = asyncio.Semaphore(max(self._instances_in_flight, _EVENLY_IN_FLIGHT if job.evenly else 0))

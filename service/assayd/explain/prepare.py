@@ -11,9 +11,10 @@ from assayd.explain.offload import Offload
 from assayd.explain.readout import waits_for_x, wanted_scores
 from assayd.explain.record import Stack
 from assayd.explain.request import ExplainRequest
-from assayd.explain.subject import build_subject
+from assayd.explain.subject import Cut, build_subject
 from assayd.explain.tally import Tally
 from assayd.explain.targets import with_labels
+from assayd.features.segments import segments_of
 from assayd.scheduler.device import DeviceScheduler
 from assayd.scheduler.work import Job
 from assayd.types.method import Explanation, draws
@@ -36,6 +37,7 @@ class Preparation:
     offload: Offload
     tally: Tally
     stack: Stack
+    cut: Cut = segments_of
 
     @property
     def plans_fast(self) -> bool:
@@ -49,7 +51,8 @@ class Preparation:
 
     async def plan(self, position: int) -> Subject:
         """Cut features and make baselines."""
-        return await self.offload.plan(build_subject, self.request, self.explained, position, light=self.light)
+        about = (self.request, self.explained, position, self.cut)
+        return await self.offload.plan(build_subject, *about, light=self.light)
 
     def check_targets(self, subject: Subject, model: LoadedModel, position: int) -> None:
         """Raises where a target can be seen to be wrong before anything runs."""

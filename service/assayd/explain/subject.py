@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from hashlib import sha256
 from weakref import WeakKeyDictionary
@@ -20,6 +20,9 @@ from assayd.types.model import LAYOUTS, InputFacts
 from assayd.types.request import Constant, Elements, Given
 from assayd.types.statistics import QuartileTable, table_of, with_names
 from assayd.types.subject import Segments, Subject
+
+Cut = Callable[..., Segments]
+"""`segments_of`, or what remembers what that found."""
 
 
 def axes_of(request: ExplainRequest, name: str, rank: int) -> tuple[tuple[int, ...] | None, int | None]:
@@ -83,7 +86,9 @@ def _feature_names(request: ExplainRequest, explained: tuple[str, ...]) -> dict[
     return {name: (name,) for name in columns} | names
 
 
-def build_subject(request: ExplainRequest, explained: tuple[str, ...], position: int) -> Subject:
+def build_subject(
+    request: ExplainRequest, explained: tuple[str, ...], position: int, cut_features: Cut = segments_of
+) -> Subject:
     """The subject of one instance. Raises InvalidRequest and InvalidTensor with the request's field."""
     # The ellipsis keeps an instance without axes an array: of text it would be a str.
     inputs: dict[str, Array] = {name: x[position, ...] for name, x in request.inputs.items()}
@@ -101,7 +106,7 @@ def build_subject(request: ExplainRequest, explained: tuple[str, ...], position:
     if cut is not None:
         names = _feature_names(request, explained)
         with within(f"{method}.features"):
-            segments = segments_of(cut, chosen, spatial, channel, names, request.spec.groups)
+            segments = cut_features(cut, chosen, spatial, channel, names, request.spec.groups)
     baselines = _baselines(request, chosen, spatial, channel, segments)
     stream = stream_key(request.seed, request.keys[position] if request.keys else "")
     return Subject(inputs, baselines, segments, spatial, channel, scale, stream)

@@ -1,0 +1,68 @@
+"""Features that were cut before: an image is explained again with another target or method, and all rows of a table are
+cut alike.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Hashable, Mapping
+from hashlib import sha256
+
+import numpy as np
+
+from assayd.features.segments import segments_of
+from assayd.types.arrays import Array
+from assayd.types.request import FeatureSpec, Group, Superpixels
+from assayd.types.subject import Segments
+
+_MOST_BYTES, _BESIDE_BYTES = 64 * 2**20, 500
+
+
+class SegmentCache:
+    """The last segments, 64 MiB of them. From any thread. hits: so many were found."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[Hashable, Segments] = OrderedDict()
+        self._bytes = 0
+        self._lock = threading.Lock()
+        self.hits = 0
+
+    def segments_of(
+        self,
+        spec: FeatureSpec,
+        inputs: Mapping[str, Array],
+        spatial_axes: Mapping[str, tuple[int, ...] | None],
+        channel_axis: Mapping[str, int | None],
+        feature_names: Mapping[str, tuple[str, ...]],
+        spec_groups: tuple[Group, ...],
+    ) -> Segments:
+        """As `assayd.features.segments.segments_of`."""
+        look = isinstance(spec, Superpixels)  # the others see extents alone
+        of_inputs = (
+            (n, x.shape, spatial_axes.get(n), channel_axis.get(n), feature_names.get(n), _content(x) if look else None)
+            for n, x in inputs.items()
+        )
+        key = (spec, spec_groups, *of_inputs)
+        with self._lock:
+            known = self._known.get(key)
+            if known is not None:
+                self._known.move_to_end(key)
+                self.hits += 1
+                return known
+        segments = segments_of(spec, inputs, spatial_axes, channel_axis, feature_names, spec_groups)
+        with self._lock:
+            if key not in self._known:
+                self._known[key] = segments
+                self._bytes += _size(segments)
+            while self._bytes > _MOST_BYTES:
+                self._bytes -= _size(self._known.popitem(last=False)[1])
+        return segments
+
+
+def _content(x: Array) -> Hashable:
+    return None if x.dtype == object else (x.dtype, sha256(np.ascontiguousarray(x).data).digest())
+
+
+def _size(segments: Segments) -> int:
+    return _BESIDE_BYTES * (1 + len(segments.names)) + sum(ids.nbytes for ids in segments.ids.values())
