@@ -82,9 +82,14 @@ class Hold:
 
 
 DEFAULT_ROW_COST = 1e-3
-_SHARES = 32
 _IN_TURN_S = 0.02
 """So long does one grant of rows that share no batch hold up the others."""
+ENOUGH_ROWS = 32
+"""So many rows wait for no company: of a model whose batches hold more, a row costs next to nothing."""
+_GRAINS = 32
+"""A batch is given out in so many parts at least, or else row by row, so that forming one takes no longer where models
+want hundreds of rows.
+"""
 
 
 def choose(state: State, now: float, limits: Limits) -> list[Grant] | Hold | None:
@@ -95,9 +100,10 @@ def choose(state: State, now: float, limits: Limits) -> list[Grant] | Hold | Non
     if first.alone:
         return None if limits.full_only else [_in_turn(first, state)]
     mates = [w for w in state.waiting if w.batch_key == first.batch_key and not w.alone]
-    if sum(w.rows for w in mates) < first.max_rows:
-        if limits.full_only:
-            return None
+    rows = sum(w.rows for w in mates)
+    if rows < first.max_rows and limits.full_only:
+        return None
+    if rows < min(first.max_rows, ENOUGH_ROWS):
         until = min(w.since for w in mates) + limits.gather_s
         if now < until:
             # Those alone can share no batch anyway; they go while others are on their way.
@@ -123,10 +129,9 @@ def _turn(w: Waiting) -> bool:
 def _fill(mates: Sequence[Waiting], room: int, state: State) -> list[Grant]:
     """Give out the rows of one batch, each to the caller, then job, with the least device time so far.
 
-    A heap of callers, and one of jobs for each: a grant moves one entry of each, however many wait. Large batches are
-    given out a few rows at a time.
+    A heap of callers, and one of jobs for each: a grant moves one entry of each, however many wait.
     """
-    quantum = room if len(mates) == 1 else max(1, room // _SHARES)
+    grain = room if len(mates) == 1 else max(1, room // _GRAINS)
     cost = state.row_cost.get(mates[0].batch_key, DEFAULT_ROW_COST)
     works = _by_job(mates)
     jobs: dict[Account, list[tuple[float, int, Account]]] = {}
@@ -142,10 +147,10 @@ def _fill(mates: Sequence[Waiting], room: int, state: State) -> list[Grant]:
         caller_used, _, caller = heapq.heappop(callers)
         job_used, _, job = heapq.heappop(jobs[caller])
         w = works[job][0]
-        had = granted.get(w.number, 0)
-        most = w.needs if w.evenly and had < w.needs else w.rows
-        rows = min(quantum, room, most - had)
-        granted[w.number] = had + rows
+        before = granted.get(w.number, 0)
+        most = w.needs if w.evenly and before < w.needs else w.rows
+        rows = min(grain, room, most - before)
+        granted[w.number] = before + rows
         room -= rows
         charge = rows * cost / WEIGHTS[w.caller.priority]
         if granted[w.number] == w.rows:

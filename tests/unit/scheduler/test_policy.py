@@ -3,6 +3,8 @@
 from collections import Counter
 from dataclasses import replace
 
+import pytest
+
 from assayd.scheduler.ledger import Ledger
 from assayd.scheduler.policy import Grant, Hold, Limits, State, Waiting, choose
 from assayd.scheduler.work import Caller
@@ -219,24 +221,28 @@ def test_rows_that_share_no_batch_run_in_turn_for_a_moment():
     assert choose(State((waiting(1, 2, alone=True),), {}, costs), 0.0, NOW) == [Grant(1, 2)]
 
 
-def test_large_batches_are_shared_as_evenly_as_small_ones():
-    jobs = [waiting(n, 5000, max_rows=1000) for n in range(3)]
-    rows = [g.rows for g in choose(state(*jobs), 0.0, NOW)]
-    assert sum(rows) == 1000
-    assert max(rows) - min(rows) <= 1000 // 32 + 1
-    small = waiting(9, 7, max_rows=1000)
-    assert Grant(9, 7) in choose(state(*jobs, small), 0.0, NOW)
-    favoured = choose(
-        state(waiting(1, 5000, max_rows=1000, priority="high"), waiting(2, 5000, max_rows=1000)), 0.0, NOW
-    )
-    assert [g.rows for g in favoured] == [1000 - favoured[1].rows, favoured[1].rows]
-    assert 0.3 <= favoured[1].rows / favoured[0].rows <= 0.7
+def test_a_batch_of_hundreds_is_shared_as_fairly_as_a_small_one():
+    """It is given out in parts of a thirty-second."""
+    works = [waiting(n, 5000, tenant=f"t{n}", max_rows=1024) for n in range(3)]
+    (batch,) = simulate(works, 1)
+    assert sum(batch.values()) == 1024
+    assert max(batch.values()) - min(batch.values()) <= 32
+    small = [*works, waiting(3, 20, tenant="t3", max_rows=1024)]
+    assert simulate(small, 1)[0][3] == 20
 
 
-def test_what_each_needs_first_is_kept_to_the_row_in_large_batches():
-    works = [replace(waiting(n, 900, job="j", max_rows=1000, evenly=True), needs=301) for n in range(3)]
-    rows = [g.rows for g in choose(state(*works), 0.0, NOW)]
-    assert sum(rows) == 1000
-    assert all(301 <= r <= 301 + 97 // 3 + 1000 // 32 for r in rows)
-    works = [replace(w, needs=501) for w in works]
-    assert [g.rows for g in choose(state(*works), 0.0, NOW)] == [501, 499]
+@pytest.mark.parametrize("needs", [5, 40, 100])
+def test_in_large_batches_too_each_work_of_a_job_gets_what_it_needs_first(needs):
+    works = [replace(waiting(n, 5000, job="j", max_rows=1024, evenly=True), needs=needs) for n in range(8)]
+    granted = {g.number: g.rows for g in choose(state(*works), 0.0, NOW)}
+    assert sum(granted.values()) == 1024
+    assert max(granted.values()) - min(granted.values()) <= 32
+    few = [replace(w, max_rows=6 * needs) for w in works]
+    granted = {g.number: g.rows for g in choose(state(*few), 0.0, NOW)}
+    assert granted == dict.fromkeys(range(6), needs)
+
+
+def test_rows_that_are_enough_wait_for_nobody_though_the_batch_could_hold_more():
+    asked = lambda rows: choose(state(waiting(1, rows, max_rows=1024, since=5.0), expected=9), 5.0, GATHER)  # noqa: E731
+    assert asked(31) == Hold(5.01)
+    assert asked(32) == [Grant(1, 32)]
