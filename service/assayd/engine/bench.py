@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 import numpy as np
 
 from assayd.engine.probes import ROWS, Probe
 from assayd.engine.program import Program
 from assayd.engine.sweep import sizes_for, sweep
-from assayd.errors import AssayError
+from assayd.errors import AssayError, OutOfMemory
 from assayd.types.model import Tuning
 
 _SHARE_OF_SWEEP = 1 / 8
@@ -40,12 +41,13 @@ def swept(
         return None
     try:
         bench = _Bench(program, threads, with_threads, probes, sizes[-1])
-    except AssayError:
+    except (AssayError, MemoryError):
         return None
     tuning = sweep(sizes, counts, bench.run, time.monotonic, limit_s)
     if tuning is None:
         return None
-    bench.shrink(tuning)
+    with suppress(AssayError):
+        bench.shrink(tuning)
     return tuning, bench.program(tuning.threads)
 
 
@@ -74,7 +76,10 @@ class _Bench:
 
     def run(self, tuning: Tuning) -> None:
         """Run one batch. Raises AssayError."""
-        self._fill(tuning.rows)
+        try:
+            self._fill(tuning.rows)
+        except MemoryError as error:
+            raise OutOfMemory("there is no memory for so many rows") from error
         self.program(tuning.threads).run(self._buffers, tuning.rows)
 
     def shrink(self, tuning: Tuning) -> None:

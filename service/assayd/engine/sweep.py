@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from assayd.errors import AssayError
-from assayd.types.model import Signature, Tuning
+from assayd.types.model import Signature, TensorSignature, Tuning
 
 REVISION = 1
 """Raised when the same measurements would lead to another choice: what was stored before is then measured again."""
@@ -28,7 +28,7 @@ LONGEST_BATCH_S = 0.1
 BATCH_COST_S = 0.5e-3
 """What a batch costs beside the model's run, whatever its size: forming it, both ways to the worker, reading out."""
 MOST_BYTES = 32 * 2**20
-"""Of a batch's inputs. There are two such sets of buffers: one is filled while the other is run."""
+"""Of a batch's inputs and outputs. There are two sets of buffers: one is filled while the other is run."""
 
 _SMALL_ROW_BYTES = 64 * 1024
 _SMALL_SIZES, _LARGE_SIZES = (8, 16, 32, 64, 128, 256, 512, 1024), (4, 8, 16, 32)
@@ -36,21 +36,21 @@ _ROUNDS = 5
 _HOPELESS = 1.25
 
 
-def row_bytes(signature: Signature) -> int:
-    """Of a row's inputs; free extents count as 1."""
-    return sum(math.prod(n or 1 for n in s.shape or ()) * np.dtype(s.dtype).itemsize for s in signature.inputs)
+def row_bytes(tensors: Iterable[TensorSignature]) -> int:
+    """Of a row in all of them; free extents count as 1."""
+    return sum(math.prod(n or 1 for n in s.shape or ()) * np.dtype(s.dtype).itemsize for s in tensors)
 
 
 def is_small(signature: Signature) -> bool:
     """Whether a row is that of a table or a thumbnail, of which batches may hold hundreds."""
-    return row_bytes(signature) <= _SMALL_ROW_BYTES
+    return row_bytes(signature.inputs) <= _SMALL_ROW_BYTES
 
 
 def sizes_for(signature: Signature) -> tuple[int, ...]:
     """Batch sizes worth trying, ascending; none where extents are free, since rows may then cost anything."""
     if any(None in (s.shape or (None,)) for s in signature.inputs):
         return ()
-    most = max(1, MOST_BYTES // max(1, row_bytes(signature)))
+    most = max(1, MOST_BYTES // max(1, row_bytes((*signature.inputs, *signature.outputs))))
     sizes = _SMALL_SIZES if is_small(signature) else _LARGE_SIZES
     return tuple(n for n in sizes if n <= most) or (most,)
 
@@ -62,7 +62,7 @@ def sweep(
     clock: Callable[[], float],
     limit_s: float,
 ) -> Tuning | None:
-    """The best of some batch sizes and thread counts; None where not even the first could be run.
+    """The best of some batch sizes and thread counts; None where none could be run.
 
     sizes: ascending. threads: the owner's choice first; the others are tried at the two sizes that suit it best. run:
     runs one batch, and raises AssayError where that can't be. clock: seconds. What is predicted to end after limit_s
@@ -138,15 +138,20 @@ class _Trials:
 
     def another_round(self) -> None:
         """Each that may still win, in turn, so that what disturbs the machine disturbs all of them."""
-        best = min(t.row_cost for t in self._trials)
-        for trial in self._trials:
+        best = min((t.row_cost for t in self._trials), default=0.0)
+        for trial in list(self._trials):
             hopeful = len(trial.samples) == 1 or trial.row_cost <= _HOPELESS * best
             if hopeful and self._time_for(trial.seconds):
-                trial.samples.append(self.timed(trial.tuning))
+                try:
+                    trial.samples.append(self.timed(trial.tuning))
+                except AssayError:
+                    self._trials.remove(trial)
 
-    def choice(self, threads: int) -> Tuning:
-        best = min(self._trials, key=lambda t: t.row_cost)
-        own = min((t for t in self._trials if t.tuning.threads == threads), key=lambda t: t.row_cost)
+    def choice(self, threads: int) -> Tuning | None:
+        best = min(self._trials, key=lambda t: t.row_cost, default=None)
+        if best is None:
+            return None
+        own = min((t for t in self._trials if t.tuning.threads == threads), key=lambda t: t.row_cost, default=best)
         best = own if own.row_cost <= FAR * best.row_cost else best
         return min(
             (
