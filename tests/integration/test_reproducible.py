@@ -122,6 +122,7 @@ def test_servers_whose_sweeps_chose_differently_give_the_same_bits(tmp_path, mod
         store = tmp_path / f"store{n}"
         with ServerProcess(store) as first, assay.Client(first.address) as client:
             name = client.upload_model(data, name="planted")
+            assert first.metrics()["assayd_model_sweeps_total"] == 1
         (kept,) = store.glob("default/tunings/*.json")
         kept.write_text(json.dumps(tuning))
         with ServerProcess(store) as server, assay.Client(server.address) as client:

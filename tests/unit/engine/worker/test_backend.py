@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from assayd.engine.options import SessionOptions
 from assayd.engine.worker.backend import WorkerBackend
 from assayd.engine.worker.process import WorkerBug
 from assayd.errors import InvalidModel, ModelFailed, OutOfMemory, Terminated, WorkerLost, WorkerNotStarted
+from assayd.types.model import Tuning
 from assayd.types.rows import MaskRows, Pick, PlainRows, SampleRows
 from assayd.types.subject import Segments, Subject
 from tests.models import zoo
@@ -554,6 +556,24 @@ def test_a_revived_model_keeps_what_its_steady_runs_need(backend):
     assert backend.revive("m", data).batching.batched
     for batched in (True, False):
         assert len(run(backend, samples(rows(1), batched=batched))[0]) == 1
+
+
+def test_a_revived_model_is_tuned_as_before_and_its_steady_runs_have_their_session():
+    backend, data, x = WorkerBackend(SessionOptions(sweep_s=5.0), None), zoo.linear(), rows(3)
+    try:
+        tuned = backend.load("m", data, Tuning(48, 1))
+        backend.steady("m", data)
+        steady = replace(samples(x), padded=True, steady=True)
+        before = run(backend, steady)
+        built = backend.sessions_built
+        assert built == 3, "the file's own, one with one thread, and one for the same bits"
+        backend.kill("m", "to try it")
+        revived = backend.revive("m", data)
+        assert (revived.tuning, revived.batching, revived.threads) == (Tuning(48, 1), tuned.batching, 1)
+        assert backend.sessions_built == 2 * built
+        np.testing.assert_array_equal(run(backend, steady), before)
+    finally:
+        backend.close()
 
 
 def test_a_revival_that_fails_leaves_a_lost_model(backend):
