@@ -1,99 +1,93 @@
-"""What explaining costs beside the model: rows/s through gRPC over the raw onnxruntime rate, in one run.
-
-    python -m tests.bench.efficiency [--pairs N] [--models squeezenet,…]
-
-Each pair runs, in random order, the raw loop (the best of the batch sizes tried, one array run again and again, nothing
-made or read), the same occlusion through a server process, and the raw loop once more. The ratio of the two raw runs is
-the A/A arm: what this machine's noise alone does to a ratio.
-"""
+"""One workload: the service against the model's own rate and against peers, answers first."""
 
 from __future__ import annotations
 
-import argparse
-import math
-import random
-import statistics
-import tempfile
+import itertools
 import time
-from pathlib import Path
-
-import numpy as np
-import onnxruntime as ort
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import assay
-from tests.integration.server import ServerProcess
-from tests.models.light import images, light_model
+from tests.bench.case import Case
+from tests.bench.estimates import Estimate
+from tests.bench.figures import Figure
+from tests.bench.memory import forget_peaks, peaks
+from tests.bench.pairs import Arm, Effort, ratio, timed
+from tests.bench.peers import PEERS
+from tests.bench.peers.peer import Peer
 
-DIGITS = Path(__file__).parents[2] / "deploy" / "demo"
-BATCHES = (8, 16, 32)
+_RAW_S = 3.0
+"""Most that one round of the raw loop takes: for large nets a part of the rows tells the rate."""
 
-
-def raw_session(model: bytes) -> tuple[ort.InferenceSession, str]:
-    """The model as the server opens it, in this process."""
-    from assayd.graph.programs import programs_of
-
-    options = ort.SessionOptions()
-    options.log_severity_level = 4
-    session = ort.InferenceSession(programs_of(model).opened, options, providers=["CPUExecutionProvider"])
-    return session, session.get_inputs()[0].name
+_AGAIN_S = 3.0
+"""Calls quicker than this are their own A/A arm against peers; for others the raw model's stands."""
 
 
-def raw_seconds(session: ort.InferenceSession, name: str, batch: np.ndarray, rows: int) -> float:
-    """Seconds for at least `rows` rows, scaled to exactly so many."""
-    runs = math.ceil(rows / len(batch))
+def measure(case: Case, effort: Effort, pid: int) -> Iterator[Figure]:
+    """Figures of one workload. pid: of the server."""
+    name = f"{case.subject.name}: {case.workload.name}"
+    forget_peaks(pid)
     begun = time.perf_counter()
-    for _ in range(runs):
-        session.run(None, {name: batch})
-    return (time.perf_counter() - begun) * rows / (runs * len(batch))
-
-
-def measure(name: str, model: bytes, x: np.ndarray, method: assay.Occlusion, pairs: int, server: ServerProcess) -> None:
-    """Print one line for one model."""
-    with assay.Client(server.address) as client:
-        uploaded = client.upload_model(model, name=name)
-        explain = lambda: client.explain(uploaded, x, method, target=0, layout="NCHW", timeout=600)  # noqa: E731
-        rows = explain().usage.rows_run
-        session, input_name = raw_session(model)
-        trials = {b: raw_seconds(session, input_name, np.repeat(x, b, 0), rows) for b in BATCHES}
-        best = min(trials, key=lambda b: trials[b])
-        batch = np.repeat(x, best, 0)
-        ratios, controls, rates = [], [], []
-        for _ in range(pairs):
-            arms = {"raw": 0.0, "service": 0.0, "again": 0.0}
-            for arm in random.sample(list(arms), 3):
-                begun = time.perf_counter()
-                arms[arm] = raw_seconds(session, input_name, batch, rows) if arm != "service" else 0.0
-                if arm == "service":
-                    explain()
-                    arms[arm] = time.perf_counter() - begun
-            ratios.append(arms["raw"] / arms["service"])
-            controls.append(arms["raw"] / arms["again"])
-            rates.append(rows / arms["service"])
-    spread = max(abs(c - 1) for c in controls)
-    print(
-        f"  {name:<12}{rows:>6} rows  raw batch {best:>2}   {statistics.median(rates):>8.1f} rows/s   efficiency "
-        f"{statistics.median(ratios):.3f}   A/A {statistics.median(controls):.3f} (worst {spread:.1%} off)"
+    usage = case.explain().usage
+    slow = time.perf_counter() - begun > _AGAIN_S
+    arms = {
+        "service": Arm(_calls(case)),
+        "raw": case.raw.arm(case.x[:1], usage.rows_run, _RAW_S),
+        "raw again": case.raw.arm(case.x[:1], usage.rows_run, _RAW_S),
+    }
+    controls = [("raw", "raw again")]
+    if case.workload.peers and not slow:
+        arms["service again"] = Arm(_calls(case))
+        controls.append(("service", "service again"))
+    if isinstance(getattr(case.method, "features", None), assay.Superpixels):
+        arms["same image"] = Arm(case.explain)
+    agreed: dict[str, Peer] = {}
+    for key, peer in _peers(case):
+        why = peer if isinstance(peer, str) else peer.disagreement()
+        if why or isinstance(peer, str):
+            yield Figure(name, f"× {key}", "ratio", None, mark=case.workload.marks.get(key), failed=why)
+        else:
+            agreed[key], arms[key] = peer, Arm(peer.run)
+    times = timed(arms, controls, effort)
+    control, noise = (ratio(times, *pair).half_width for pair in (controls[0], controls[-1]))
+    settings = f"{usage.rows_run} rows, raw batch {case.raw.batch}, {case.raw.model.threads} threads"
+    yield Figure(
+        name, "efficiency", "ratio", ratio(times, "raw", "service"), control, case.workload.efficiency, settings
     )
+    if "same image" in arms:
+        again = ratio(times, "raw", "same image")
+        yield Figure(name, "efficiency, the same image again", "ratio", again, control, note="segments may be kept")
+    for key, peer in agreed.items():
+        found = ratio(times, key, "service")
+        yield Figure(name, f"× {key}", "ratio", found, noise, case.workload.marks.get(key), peer.note)
+    seconds = [t for t in times["service"] if t is not None]
+    took = sorted(seconds)[len(seconds) // 2]
+    yield Figure(
+        name, "service", "ms", Estimate(took * 1e3, min(seconds) * 1e3, max(seconds) * 1e3), note="least, most"
+    )
+    front, workers = peaks(pid)
+    yield Figure(name, "peak memory, server", "MiB", Estimate(front, front, front))
+    yield Figure(name, "peak memory, workers", "MiB", Estimate(workers, workers, workers))
 
 
-def main() -> None:
-    """Run the benchmark."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=7)
-    parser.add_argument("--models", default="digits,squeezenet,shufflenet")
-    asked = parser.parse_args()
-    print(f"onnxruntime {ort.__version__}, {asked.pairs} pairs, medians")
-    with tempfile.TemporaryDirectory() as folder, ServerProcess(Path(folder) / "store") as server:
-        for name in asked.models.split(","):
-            if name == "digits":
-                model = (DIGITS / "models" / "digits" / "1" / "model.onnx").read_bytes()
-                x = np.load(DIGITS / "data" / "digits.npz")["images"][:1]
-                method = assay.Occlusion(window=(8, 8), stride=(2, 2))
-            else:
-                model, x = light_model(name), images(1)
-                method = assay.Occlusion(window=(16, 16), stride=(8, 8))
-            measure(name, model, x, method, asked.pairs, server)
+def _calls(case: Case) -> Callable[[], object]:
+    """The call; with superpixels each time of an image that the server hasn't seen."""
+    if not isinstance(getattr(case.method, "features", None), assay.Superpixels):
+        return case.explain
+    numbers, x = itertools.count(1), case.x.copy()
+
+    def fresh() -> None:
+        x.flat[0] = case.x.flat[0] + 1e-4 * next(numbers)
+        case.explain(x=x)
+
+    return fresh
 
 
-if __name__ == "__main__":
-    main()
+def _peers(case: Case) -> Iterator[tuple[str, Any]]:
+    """Peers by "peer: setting", or why there are none: a peer that isn't installed is news, not the end."""
+    for package in case.workload.peers:
+        try:
+            for peer in PEERS[package](case):
+                yield f"{package}: {peer.setting}", peer
+        except ImportError as error:
+            yield package, f"not installed: {error.name}"

@@ -1,0 +1,60 @@
+"""What a process of its own costs a model: the same calls on two servers in pairs, `--isolation process` and `none`."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+import assay
+from tests.bench.estimates import Estimate
+from tests.bench.figures import Figure, Mark
+from tests.bench.models import subject
+from tests.bench.pairs import Arm, Effort, difference, ratio, timed
+from tests.bench.workloads import GROUPS
+from tests.integration.server import ServerProcess
+
+_CALLS = {
+    "mlp: 3200 masks": ("mlp", assay.Rows(np.random.default_rng(0).random((3200, 10)) < 0.5, features=GROUPS), 1),
+    "mlp: 320 instances of one row": ("mlp", assay.Rows(np.zeros((1, 10), bool), features=GROUPS), 320),
+    "squeezenet: occlusion 16/8": ("squeezenet", assay.Occlusion(window=(16, 16), stride=(8, 8)), 1),
+}
+
+
+def measure(effort: Effort, flags: tuple[str, ...], nets: tuple[str, ...]) -> Iterator[Figure]:
+    """Milliseconds a batch of a small model, share of a net's rate."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        ServerProcess(Path(folder) / "process", *flags, "--isolation", "process") as apart,
+        ServerProcess(Path(folder) / "none", *flags, "--isolation", "none") as within,
+        assay.Client(apart.address) as far,
+        assay.Client(within.address) as near,
+    ):
+        for name, (key, method, count) in _CALLS.items():
+            if key not in nets:
+                continue
+            held = subject(key)
+            x = np.resize(held.x, (count, *held.x.shape[1:]))
+
+            def asked(client: assay.Client, ref: assay.Model, x=x, method=method, held=held) -> assay.Explanation:
+                return client.explain(ref, x, method, 0, layout=held.layout, timeout=600)
+
+            uploaded = {c: c.upload_model(held.model, name=held.name) for c in (far, near)}
+            batches = asked(far, uploaded[far]).usage.batches
+            arms = {
+                "process": Arm(lambda asked=asked, ref=uploaded[far]: asked(far, ref)),
+                "none": Arm(lambda asked=asked, ref=uploaded[near]: asked(near, ref)),
+                "none again": Arm(lambda asked=asked, ref=uploaded[near]: asked(near, ref)),
+            }
+            times = timed(arms, [("none", "none again")], effort)
+            control = ratio(times, "none", "none again").half_width
+            if key == "squeezenet":
+                kept = ratio(times, "none", "process")
+                yield Figure(name, "rate kept in a process of its own", "ratio", kept, control, Mark(0.97))
+                continue
+            apart_s = difference(times, "process", "none")
+            each = Estimate(*(s * 1e3 / batches for s in (apart_s.value, apart_s.low, apart_s.high)))
+            note = f"{batches} batches, A/A ±{control:.1%}"
+            yield Figure(name, "cost of a process", "ms a batch", each, mark=Mark(0.3, at_least=False), note=note)
