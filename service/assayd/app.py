@@ -70,7 +70,7 @@ class App:
         self._settings = settings
         self._metrics = Metrics(settings.max_model_labels)
         options = _session_options(settings)
-        self._backend = _backend(settings, options)
+        self._backend = _backend(settings, options, self._metrics)
         store = Store(settings.store)
         self._models = LoadedModels(
             self._backend,
@@ -236,7 +236,7 @@ def _session_options(settings: Settings) -> SessionOptions:
     )
 
 
-def _backend(settings: Settings, options: SessionOptions) -> Backend:
+def _backend(settings: Settings, options: SessionOptions, metrics: Metrics) -> Backend:
     """What runs models. Imported as it is chosen: with workers this process holds neither onnx nor onnxruntime."""
     if settings.isolation == "process":
         from assayd.engine.worker.backend import WorkerBackend
@@ -245,7 +245,9 @@ def _backend(settings: Settings, options: SessionOptions) -> Backend:
         limit = settings.worker_memory_bytes
         if limit is None:
             limit = worker_memory()
-        return WorkerBackend(options, settings.batch_rows, None if options.provider == "cuda" else limit or None)
+        backend = WorkerBackend(options, settings.batch_rows, None if options.provider == "cuda" else limit or None)
+        backend.counters.told = metrics.worker_counted
+        return backend
     from assayd.engine.in_process import InProcessBackend
 
     return InProcessBackend(options, settings.batch_rows)

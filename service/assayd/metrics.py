@@ -85,6 +85,16 @@ class Metrics:
         self.worker_memory_bytes = Gauge(
             "assayd_worker_memory_bytes", "Resident memory of the processes that run models.", registry=r
         )
+        self.worker_processes = Counter("assayd_worker_processes", "Processes started to run models.", registry=r)
+        self.sessions_built = Counter(
+            "assayd_sessions_built", "Sessions that those processes built, for loads, proofs and sweeps.", registry=r
+        )
+        self.worker_bytes = Counter(
+            "assayd_worker_bytes",
+            "Bytes between the server and those processes: instances once a job, rows and results with each batch.",
+            ["what"],
+            registry=r,
+        )
         self.worker_restarts = Counter(
             "assayd_worker_restarts",
             "Processes started again for models that lost theirs; tries that failed aren't counted.",
@@ -98,6 +108,15 @@ class Metrics:
             "assayd_provider", "1 for the execution provider that sessions really run on.", ["provider"], registry=r
         )
         self.upload_bytes = Counter("assayd_upload_bytes", "Bytes of models received.", registry=r)
+
+    def worker_counted(self, name: str, count: int) -> None:
+        """A worker's count: processes_started, sessions_built, or subject_bytes, row_bytes and result_bytes."""
+        if name == "processes_started":
+            self.worker_processes.inc(count)
+        elif name == "sessions_built":
+            self.sessions_built.inc(count)
+        else:
+            self.worker_bytes.labels(name.removesuffix("_bytes")).inc(count)
 
     def batch(self, rows: int, most: int, seconds: float, *, jobs: int, lone: bool, padded: bool) -> None:
         """Count a run of the device."""

@@ -54,13 +54,14 @@ class WorkerBug(RuntimeError):
 
 @dataclass(eq=False)
 class Counters:
-    """What crossed and was made, over all workers of a backend. Only ever counted up."""
+    """What crossed and was made, over all workers of a backend. Only ever counted up; `told` hears of each count."""
 
     processes_started: int = 0
     sessions_built: int = 0
     subject_bytes: int = 0
     row_bytes: int = 0
     result_bytes: int = 0
+    told: Callable[[str, int], None] = lambda *_: None
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def add(self, **counts: int) -> None:
@@ -68,6 +69,7 @@ class Counters:
         with self._lock:
             for name, count in counts.items():
                 setattr(self, name, getattr(self, name) + count)
+                self.told(name, count)
 
 
 @dataclass(frozen=True, eq=False)
