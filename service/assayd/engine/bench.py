@@ -11,7 +11,7 @@ import numpy as np
 
 from assayd.engine.probes import ROWS, Probe
 from assayd.engine.program import Program
-from assayd.engine.sweep import sizes_for, sweep
+from assayd.engine.sweep import is_small, sizes_for, sweep
 from assayd.errors import AssayError, OutOfMemory
 from assayd.types.model import Tuning
 
@@ -33,7 +33,13 @@ def swept(
     with_threads: builds the program with others. limit_s: 0 for no sweep.
     """
     sizes = sizes_for(program.signature) if rows is None else (rows,)
-    alone = threads or os.cpu_count() == 1 or program.session.load_seconds > _SHARE_OF_SWEEP * limit_s
+    # Networks on images never gain by fewer threads, and a busy machine makes it look as if they did.
+    alone = (
+        threads
+        or not is_small(program.signature)
+        or os.cpu_count() == 1
+        or program.session.load_seconds > _SHARE_OF_SWEEP * limit_s
+    )
     counts = (threads,) if alone else (threads, 1)
     # cuDNN plans each shape anew: there a sweep would measure its planning.
     on_cpu = program.session.provider == "CPUExecutionProvider"

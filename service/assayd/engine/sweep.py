@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -66,18 +67,21 @@ def sweep(
 
     sizes: ascending. threads: the owner's choice first; the others are tried at the two sizes that suit it best. run:
     runs one batch, and raises AssayError where that can't be. clock: seconds. What is predicted to end after limit_s
-    isn't begun, and batches that would take longer than LONGEST_BATCH_S aren't tried unless they are the smallest.
+    isn't begun, and batches that would take longer than LONGEST_BATCH_S aren't tried but for the two smallest sizes:
+    below them what is read for a batch, the weights, costs too much. The second is taken where there is no time for both.
     """
     trials = _Trials(run, clock, clock() + limit_s)
-    smallest = Tuning(sizes[0], threads[0])
     try:
         row_s = trials.timed(Tuning(1, threads[0]))
-        if 2 * row_s * smallest.rows > limit_s:
-            return smallest
-        trials.enter(smallest)
+        if 2 * row_s * sum(sizes[:2]) > limit_s:
+            return Tuning(sizes[:2][-1], threads[0])
+        trials.enter(Tuning(sizes[0], threads[0]))
     except AssayError:
         return None
-    for rows in sizes[1:]:
+    for rows in sizes[1:2]:
+        with suppress(AssayError):
+            trials.enter(Tuning(rows, threads[0]))
+    for rows in sizes[2:]:
         if not trials.admit(Tuning(rows, threads[0])):
             break
     for other in threads[1:]:
