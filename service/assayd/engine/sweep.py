@@ -68,7 +68,7 @@ def sweep(
     sizes: ascending. threads: the owner's choice first; the others are tried at the two sizes that suit it best. run:
     runs one batch, and raises AssayError where that can't be. clock: seconds. What is predicted to end after limit_s
     isn't begun, and batches that would take longer than LONGEST_BATCH_S aren't tried but for the two smallest sizes:
-    below them what is read for a batch, the weights, costs too much. The second is taken where there is no time for both.
+    below them reading the weights costs too much of a batch. The second is taken where there is no time for both.
     """
     trials = _Trials(run, clock, clock() + limit_s)
     try:
