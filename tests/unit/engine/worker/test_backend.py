@@ -82,6 +82,18 @@ def gone(pid, seconds=5.0):
     return state(pid) in {"", "Z"}
 
 
+def stop(pid, seconds=5.0):
+    """Every thread: one that hasn't heard of it yet would still answer."""
+    os.kill(pid, signal.SIGSTOP)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        threads = [t.read_text().rpartition(")")[2].split()[0] for t in Path(f"/proc/{pid}/task").glob("*/stat")]
+        if all(letter in "Tt" for letter in threads):
+            return
+        time.sleep(0.005)
+    raise TimeoutError
+
+
 def answers(backend, digest="m", seconds=5.0):
     """Whether a ping that is sent now is answered."""
     process, end = backend._processes[digest], time.monotonic() + seconds
@@ -306,7 +318,7 @@ def test_when_the_server_is_killed_no_worker_is_left(when):
         pid = int(server.stdout.readline())
         assert state(pid)
         if when == "stuck":
-            os.kill(pid, signal.SIGSTOP)
+            stop(pid)
         server.kill()
     assert gone(pid)
 
@@ -337,7 +349,7 @@ def test_a_kill_while_loading_is_seen_at_once_and_leaves_nothing(backend, pool):
     pid = pid_of(backend)
     busy(pid)
     assert answers(backend)
-    os.kill(pid, signal.SIGSTOP)
+    stop(pid)
     assert backend.ping("m")
     assert not answers(backend, seconds=0.1)
     backend.kill("m", "too slow")
@@ -373,7 +385,7 @@ def test_a_signal_from_outside_is_seen_by_calls_that_wait(backend, pool, what):
     backend.load("m", zoo.linear())
     pid = pid_of(backend)
     ready = backend.prepare(samples(rows(2)))
-    os.kill(pid, signal.SIGSTOP)
+    stop(pid)
     waiting = pool.submit(backend.run, ready) if what == "run" else pool.submit(backend.prepare, samples(rows(3)))
     time.sleep(0.05)
     assert not answers(backend, seconds=0.05)
@@ -401,7 +413,7 @@ def test_one_that_is_stopped_is_found_though_it_may_be_silent_for_long(backend, 
     busy(pid)
     assert answers(backend)
     assert backend._processes["m"]._patience_s() > 5
-    os.kill(pid, signal.SIGSTOP)
+    stop(pid)
     end = time.monotonic() + 5
     while backend.ping("m"):
         assert time.monotonic() < end
@@ -414,7 +426,7 @@ def test_silence_counts_from_the_end_of_a_question(backend):
     """One that was busy until now hasn't been silent for too long."""
     backend.load("m", zoo.linear())
     process = backend._processes["m"]
-    os.kill(pid_of(backend), signal.SIGSTOP)
+    stop(pid_of(backend))
     assert backend.ping("m")
     process._pinged -= 100
     process._decided = time.monotonic() - 0.05
