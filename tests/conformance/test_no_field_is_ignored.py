@@ -101,6 +101,9 @@ class Models:
     def use(self, tenant, digest):
         return Using()
 
+    def drop(self, *digests):
+        pass
+
 
 class Using:
     async def __aenter__(self):
