@@ -198,7 +198,7 @@ def test_elsewhere_a_line_now_and_then(capsys, monkeypatch):
 
 
 def test_interrupted_it_can_be_gone_on_with(server, tmp_path):
-    server.delay_of_results = 0.2
+    server.delay_of_results = 1.0
     command = [sys.executable, "-m", "assay", *KEPT.split()]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         while not (tmp_path / "out" / "manifest.jsonl").exists() or not assay.Evidence("out").done():
