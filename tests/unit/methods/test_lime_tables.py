@@ -218,3 +218,29 @@ def test_given_rows_are_taken_whole() -> None:
         subject_of(x=X.astype(np.float32)),
     )
     np.testing.assert_array_equal(got["x"], samples.astype(np.float32))
+
+
+def drawn(x: float, table: object, stream: int = 5, samples: int = 40) -> Array:
+    subject = dataclasses.replace(subject_of(x=np.full(2, x, np.float32)), stream=stream)
+    return rows_of(Lime(sampling=table, num_samples=samples), subject)["x"]  # type: ignore[arg-type]
+
+
+def test_instances_of_one_stream_draw_the_same_rows_but_for_x_itself() -> None:
+    table = GaussianTable((normal("x", 0), normal("x", 1)))
+    first, again = drawn(1.0, table), drawn(2.0, table)
+    np.testing.assert_array_equal(first[0], [1.0, 1.0])
+    np.testing.assert_array_equal(again[0], [2.0, 2.0])
+    np.testing.assert_array_equal(first[1:], again[1:])
+    np.testing.assert_array_equal(drawn(1.0, table), first)  # which the second one left as they were
+    assert not (drawn(1.0, table, stream=6)[1:] == first[1:]).any()
+    np.testing.assert_array_equal(drawn(1.0, table, samples=30), first[:30])
+    fresh = GaussianTable((normal("x", 0), normal("x", 1)))  # equal, and another
+    np.testing.assert_array_equal(drawn(1.0, fresh), first)
+
+
+def test_samples_that_are_kept_are_those_that_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = GaussianTable((normal("x", 0), normal("x", 1, missing=0.3)))
+    kept = [drawn(1.0, table) for _ in range(2)]
+    monkeypatch.setattr("assayd.methods.lime.tables._KEPT_CELLS", 0)
+    for rows in kept:
+        np.testing.assert_array_equal(rows, drawn(1.0, table))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -18,6 +19,8 @@ from assayd.types.subject import Subject
 
 _BLOCK_CELLS = 1 << 16
 """Cells drawn at a time: what they pass through stays in the cache."""
+_KEPT_CELLS = 1 << 19
+"""Of a sample that is kept for the next instance: 4 MiB at most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,15 +74,32 @@ class TableSample:
 def draw(columns: Columns, subject: Subject, total: int) -> TableSample:
     """x, and `total` - 1 rows drawn. Those of a smaller total are the first ones.
 
-    A column takes one uniform number and is its distribution's inverse there, so a row always takes as many numbers.
     Rows are merged where all features are categorical; numbers hardly ever repeat.
+    """
+    small = total * columns.segments.count <= _KEPT_CELLS
+    drawn, levels = (_drawn_before if small else _drawn)(columns, subject.stream, total)
+    values = tuple(v.copy() for v in drawn) if small else drawn
+    for part, into in zip(columns.parts, values, strict=True):
+        into[0] = subject.inputs[part.input].reshape(-1)[part.elements]
+    z_x = _compare(subject, columns, [v[:1] for v in values])[0]
+    if len(columns.numeric):
+        return TableSample(subject, columns, values, unmerged(total), z_x)
+    chosen = levels.copy()
+    chosen[0] = _levels_of_x(columns, values)
+    first, draws = merge(chosen)
+    return TableSample(subject, columns, tuple(v[first] for v in values), draws, z_x)
+
+
+def _drawn(columns: Columns, stream: int, total: int) -> tuple[tuple[Array, ...], Ints]:
+    """What doesn't depend on x: for each part the drawn elements [total, c], and the levels [total, F] where all
+    features are categorical; their first rows are left to x.
+
+    A column takes one uniform number and is its distribution's inverse there, so a row always takes as many numbers.
     """
     count = columns.segments.count
     values = tuple(np.empty((total, len(part.elements)), part.dtype) for part in columns.parts)
-    for part, into in zip(columns.parts, values, strict=True):
-        into[0] = subject.inputs[part.input].reshape(-1)[part.elements]
     chosen = np.empty((total if not len(columns.numeric) else 0, count), np.int64)
-    rng = np.random.Generator(np.random.Philox(key=subject.stream))
+    rng = np.random.Generator(np.random.Philox(key=stream))
     step = max(1, _BLOCK_CELLS // count)
     for a in range(1, total, step):
         b = min(a + step, total)
@@ -89,12 +109,11 @@ def draw(columns: Columns, subject: Subject, total: int) -> TableSample:
             chosen[a:b] = levels
         for part, into in zip(columns.parts, values, strict=True):
             _fill(part, numbers, levels, into[a:b])
-    z_x = _compare(subject, columns, [v[:1] for v in values])[0]
-    if len(columns.numeric):
-        return TableSample(subject, columns, values, unmerged(total), z_x)
-    chosen[0] = _levels_of_x(columns, values)
-    first, draws = merge(chosen)
-    return TableSample(subject, columns, tuple(v[first] for v in values), draws, z_x)
+    return values, chosen
+
+
+_drawn_before = lru_cache(maxsize=32)(_drawn)
+"""Instances without keys of their own draw the same rows, and a table binds to the same columns."""
 
 
 def given(columns: Columns, subject: Subject, samples: PerInput[Array], total: int | None) -> TableSample:
