@@ -57,8 +57,8 @@ contracts: $(STAMP)
 serve: $(STAMP)  ## serve the demo's models on 127.0.0.1:50051, metrics on :9464; ARGS="--flag …" adds flags
 	$(BIN)/assayd serve --listen 127.0.0.1:50051 --metrics 127.0.0.1:9464 --store .store --models deploy/demo/models $(ARGS)
 
-bench: $(STAMP)  ## what explaining costs beside the model itself, as a ratio in one run; ARGS="--pairs 15"
-	$(BIN)/python -m tests.bench.efficiency $(ARGS)
+bench: .venv-bench/.stamp-$(RUNTIME)  ## what explaining costs beside the model, other packages and other callers; ARGS="--quick"
+	PYTHONPATH=. .venv-bench/bin/python -m tests.bench $(ARGS)
 
 gpu-test: $(STAMP)  ## run the tests that need CUDA
 	$(BIN)/python -m pytest -q -m gpu $(ARGS)
@@ -110,6 +110,14 @@ $(STAMP): pyproject.toml
 	$(BIN)/python -m pip install -q -e '.[cli,server,dev,$(RUNTIME)]'
 	@touch $@
 
+# Its server and its peers share one environment, apart from that of the tests.
+.venv-bench/.stamp-$(RUNTIME): pyproject.toml tests/bench/requirements.txt tests/bench/requirements-alone.txt
+	@test -n "$(PYTHON)" || { echo "Assay needs Python 3.11 or newer, with venv: PYTHON=…"; exit 1; }
+	rm -rf .venv-bench && $(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install -q -e '.[cli,server,$(RUNTIME)]' -r tests/bench/requirements.txt
+	.venv-bench/bin/python -m pip install -q --no-deps -r tests/bench/requirements-alone.txt
+	@touch $@
+
 .venv-proto/.stamp: Makefile
 	@$(need-old-python)
 	rm -rf .venv-proto && $(OLD_PYTHON) -m venv .venv-proto
@@ -117,5 +125,5 @@ $(STAMP): pyproject.toml
 	@touch $@
 
 clean:  ## remove what the other targets have made
-	rm -rf .venv .venv-proto .venv-floor .store build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-bench .venv-proto .venv-floor .store build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -24,8 +24,8 @@ from tests.bench.figures import Figure
 from tests.bench.machine import described
 from tests.bench.models import subject
 from tests.bench.pairs import FULL, QUICK, Effort
-from tests.bench.raw import Raw, sweep
-from tests.bench.workloads import workloads
+from tests.bench.raw import sweep
+from tests.bench.workloads import QUICK_PEERS, Workload, workloads
 from tests.integration.server import ServerProcess
 
 SUBJECTS = ("squeezenet", "shufflenet", "resnet50", "mlp", "forest")
@@ -44,6 +44,11 @@ class Asked:
     out: Path
     peers: bool
     only: str
+
+    def of(self, workload: Workload) -> Workload:
+        """The workload with those of its peers that are to be run."""
+        kept = () if not self.peers else QUICK_PEERS if self.quick else workload.peers
+        return replace(workload, peers=tuple(peer for peer in workload.peers if peer in kept))
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -79,20 +84,22 @@ class Run:
         asked, held = self.asked, subject(name)
         raw = sweep(held.model, held.x[:1], asked.device, held.batches, asked.effort.arm_s * 2, held.output)
         self.sweeps[name] = raw.swept
-        with tempfile.TemporaryDirectory() as folder, ServerProcess(Path(folder) / "store", *asked.flags) as server:
-            with assay.Client(server.address) as client:
-                model = client.upload_model(held.model, name=name, timeout=300)
-                listed = [Case(w, held, raw, server.address, client, model) for w in workloads((name,))]
-                if not asked.peers:
-                    listed = [replace(case, workload=replace(case.workload, peers=())) for case in listed]
-                if "pairs" in asked.parts:
-                    yield from fixed_cost.measure(listed[0], asked.effort)
-                    for case in listed:
-                        if asked.only in case.workload.name:
-                            yield from efficiency.measure(case, asked.effort, server.process.pid)
-                yield from self._under_load(name, listed, raw)
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            ServerProcess(Path(folder) / "store", *asked.flags) as server,
+            assay.Client(server.address) as client,
+        ):
+            model = client.upload_model(held.model, name=name, timeout=300)
+            chosen = [asked.of(workload) for workload in workloads(name) if workload.quick or not asked.quick]
+            listed = [Case(workload, held, raw, server.address, client, model) for workload in chosen]
+            if "pairs" in asked.parts:
+                yield from fixed_cost.measure(listed[0], asked.effort)
+                for case in listed:
+                    if asked.only in case.workload.name:
+                        yield from efficiency.measure(case, asked.effort, server.process.pid)
+            yield from self._under_load(name, listed)
 
-    def _under_load(self, name: str, listed: Sequence[Case], raw: Raw) -> Iterator[Figure]:
+    def _under_load(self, name: str, listed: Sequence[Case]) -> Iterator[Figure]:
         asked = self.asked
         if name == "mlp" and "mixed" in asked.parts:
             yield from mixed.measure(listed[0].address, listed[0].model.ref, asked.effort, self.curves)

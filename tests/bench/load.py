@@ -21,14 +21,15 @@ import numpy as np
 import assay
 
 _PATIENCE_S = 30.0
-"""Deadline of a call that isn't streamed: long after anybody waits for it, short enough for a run that a slow server shall not stop."""
+"""Deadline of a call that isn't streamed: nobody waits so long, and a slow server shan't hold up the run for ever."""
 
 
 @dataclass(frozen=True, eq=False)
 class Ask:
-    """A call, over and over. x: [n, *input], from which each call takes the next `count` instances.
+    """A call, over and over.
 
-    stream: by explain_stream, for the time to the first progress.
+    x: [n, *input], from which each call takes the next `count` instances. stream: by explain_stream, for the time to
+    the first progress.
     """
 
     address: str
@@ -233,7 +234,12 @@ class _Caller:
         x = {ask.input: ask.x[places]}
         keys = [f"instance {place}" for place in places]
         sent, first = time.monotonic() - begun, np.nan
-        more = {"layout": ask.layout, "priority": ask.priority, "keys": keys, "timeout": _PATIENCE_S * (20 if ask.stream else 1)}
+        more = {
+            "layout": ask.layout,
+            "priority": ask.priority,
+            "keys": keys,
+            "timeout": _PATIENCE_S * (20 if ask.stream else 1),
+        }
         try:
             if not ask.stream:
                 found = await client.explain(ask.model, x, ask.method, ask.target, **more)

@@ -16,7 +16,10 @@ COLUMNS = 30
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """A model and instances for it. output: the one explained, where there are several. batches: tried for the raw rate."""
+    """A model and instances for it.
+
+    output: the one explained, where there are several. batches: tried for the raw rate.
+    """
 
     name: str
     model: bytes
@@ -49,10 +52,10 @@ def _forest() -> bytes:
     from skl2onnx import to_onnx
     from sklearn.ensemble import RandomForestClassifier
 
-    X = table(2000, seed=1)
-    y = (np.tanh(X[:, :5]).sum(1) + X[:, 5] * X[:, 6] > 0).astype(np.int64)
-    forest = RandomForestClassifier(300, max_depth=8, random_state=0, n_jobs=-1).fit(X, y)
-    model = to_onnx(forest, X[:1], options={"zipmap": False}, target_opset={"": 17, "ai.onnx.ml": 3})
+    rows = table(2000, seed=1)
+    y = (np.tanh(rows[:, :5]).sum(1) + rows[:, 5] * rows[:, 6] > 0).astype(np.int64)
+    forest = RandomForestClassifier(300, max_depth=8, random_state=0, n_jobs=-1).fit(rows, y)
+    model = to_onnx(forest, rows[:1], options={"zipmap": False}, target_opset={"": 17, "ai.onnx.ml": 3})
     return bytes(model.SerializeToString())
 
 

@@ -17,7 +17,8 @@ _SLOW_S = 4.0
 class Effort:
     """How long one workload is measured: rounds at least and at most, seconds after which no round begins.
 
-    slow: rounds of arms that take seconds. arm_s: what quick arms are repeated for within a round. load_s: length of a phase under load.
+    slow: rounds of arms that take seconds. arm_s: what quick arms are repeated for within a round. load_s: length of a
+    phase under load.
     """
 
     least: int
@@ -34,10 +35,14 @@ QUICK = Effort(least=3, slow=1, most=5, seconds=6.0, arm_s=0.05, load_s=4.0)
 
 @dataclass(frozen=True)
 class Arm:
-    """Something to time. share: of the work meant that one run does; its time is divided by it."""
+    """Something to time.
+
+    share: of the work meant that one run does; its time is divided by it. known_s: of a run before, which warmed it up.
+    """
 
     run: Callable[[], object]
     share: float = 1.0
+    known_s: float | None = None
 
     def seconds(self, repeats: int) -> float:
         """Seconds of one whole work."""
@@ -58,7 +63,7 @@ def timed(arms: Mapping[str, Arm], controls: Sequence[tuple[str, str]], effort: 
     seconds sit out the later rounds.
     """
     order = random.Random(seed)
-    alone = {name: arm.seconds(1) * arm.share for name, arm in arms.items()}  # warms up, too
+    alone = {name: arm.known_s or arm.seconds(1) * arm.share for name, arm in arms.items()}
     repeats = {name: max(1, round(effort.arm_s / alone[name])) for name in arms}
     always = {name for control in controls for name in control}
     found: dict[str, list[float | None]] = {name: [] for name in arms}

@@ -12,8 +12,11 @@ Sweeps = Mapping[str, Mapping[tuple[int, int], float]]
 
 
 def draw(folder: Path, sweeps: Sweeps, curves: Mapping[str, Sequence[float]]) -> None:
-    """rates.png and latencies.png; of what there is nothing of there is no plot."""
-    import matplotlib as mpl
+    """rates.png and latencies.png; of what there is nothing of, and without matplotlib, there is no plot."""
+    try:
+        import matplotlib as mpl
+    except ImportError:
+        return
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt

@@ -26,10 +26,10 @@ def markdown(machine: Mapping[str, object], figures: Sequence[Figure]) -> str:
         text += ["* " + ", ".join(f"{name} {found}" for name, found in versions.items())]
     counts = {v: sum(f.verdict == v for f in figures) for v in ("met", "missed", "no verdict", "failed")}
     text += ["", ", ".join(f"{n} {v}" for v, n in counts.items()) + ".", ""]
-    text += [
-        "A ratio has no verdict where the same thing measured twice (A/A) differs by more than 1.5 %, or where its"
-        " interval spans the mark."
-    ]
+    text.append(
+        "A ratio has no verdict where the interval of the same thing measured twice (A/A) is wider than 1.5 % to either"
+        " side, or where its own spans the mark."
+    )
     workload = ""
     for figure in figures:
         if figure.workload != workload:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -31,6 +31,7 @@ class Workload:
     efficiency: Mark | None = None
     peers: tuple[str, ...] = ("numpy",)
     marks: dict[str, Mark] = field(default_factory=dict)
+    quick: bool = False
 
     def instances(self, subject: Subject) -> np.ndarray:
         """The instances of one call."""
@@ -86,42 +87,49 @@ def _masks(x: np.ndarray) -> assay.Rows:
     return assay.Rows(keep, features=assay.Grid(8, 8))
 
 
-def workloads(names: tuple[str, ...]) -> Iterator[Workload]:
-    """Those of the subjects named, by subject."""
-    for net in ("squeezenet", "shufflenet", "resnet50"):
-        good = Mark(0.95 if net == "resnet50" else 0.92)
-        peers = net == "squeezenet"  # what others cost beside the model is seen best on a small one
-        if net in names:
-            yield Workload(
-                "occlusion 16/8", net, _occlusion, efficiency=good,
-                peers=("numpy", "captum") if peers else ("numpy",), marks=_CAPTUM,
-            )  # fmt: skip
-            yield Workload(
-                "LIME 1000, segments", net, _lime_segments, efficiency=good,
-                peers=("numpy", "lime", "captum", "dianna") if peers else ("numpy",),
-                marks=_CAPTUM | _LIME_IMAGE | _DIANNA,
-            )  # fmt: skip
-            yield Workload(
-                "LIME 1000, superpixels", net, _lime_superpixels, efficiency=Mark(0.90),
-                peers=("numpy", "lime") if peers else ("numpy",), marks=_LIME_IMAGE,
-            )  # fmt: skip
-        if net in names and peers:
-            yield Workload("1000 masks of a grid", net, _masks, peers=("numpy", "dianna"), marks=_DIANNA)
-            yield Workload(
-                "Jacobian, grid 14", net, _jacobian_grid, target=None, peers=("numpy", "scipy"), marks=_SCIPY
-            )
-    if "mlp" in names:
-        yield Workload("ablation, 10 groups", "mlp", _ablation, peers=("numpy", "captum"))
-        yield Workload("LIME 5000, quartiles", "mlp", _lime_quartiles, peers=("numpy", "lime"), marks=_LIME_TABLE)
-        yield Workload("LIME 5000, Gaussian", "mlp", _lime_gaussian, peers=("numpy", "lime"), marks=_LIME_GAUSSIAN)
-        yield Workload("2048 masks, 100 baselines", "mlp", _shap_masks, peers=("numpy", "shap"))
-        yield Workload("Jacobian", "mlp", _jacobian, target=None, peers=("numpy", "scipy"), marks=_SCIPY)
-        yield Workload("Jacobian of 64", "mlp", _jacobian, 64, target=None, peers=("numpy", "scipy"), marks=_SCIPY)
-        yield Workload("ablation of 256", "mlp", _ablation, 256)
-    if "forest" in names:
-        yield Workload("ablation, 10 groups", "forest", _ablation, peers=("numpy",))
-        yield Workload("LIME 5000, quartiles", "forest", _lime_quartiles, peers=("numpy", "lime"), marks=_LIME_TABLE)
-        yield Workload("LIME 5000, Gaussian", "forest", _lime_gaussian, peers=("numpy", "lime"), marks=_LIME_GAUSSIAN)
+QUICK_PEERS = ("numpy", "lime", "scipy")
+"""Of a quick run; the others take long by themselves."""
+
+
+def workloads(name: str) -> Iterator[Workload]:
+    """Those of a subject."""
+    if name == "mlp":
+        yield Workload("ablation, 10 groups", name, _ablation, peers=("numpy", "captum"), quick=True)
+        yield from _tables(name)
+        yield Workload("2048 masks, 100 baselines", name, _shap_masks, peers=("numpy", "shap"))
+        jacobian = Workload(
+            "Jacobian", name, _jacobian, target=None, peers=("numpy", "scipy"), marks=_SCIPY, quick=True
+        )  # fmt: skip
+        yield jacobian
+        yield replace(jacobian, name="Jacobian of 64", count=64, quick=False)
+        yield Workload("ablation of 256", name, _ablation, count=256)
+    elif name == "forest":
+        yield Workload("ablation, 10 groups", name, _ablation)
+        yield from _tables(name)
+    else:
+        yield from _images(name)
+
+
+def _tables(name: str) -> Iterator[Workload]:
+    peers = ("numpy", "lime")
+    yield Workload("LIME 5000, quartiles", name, _lime_quartiles, peers=peers, marks=_LIME_TABLE, quick=True)
+    yield Workload("LIME 5000, Gaussian", name, _lime_gaussian, peers=peers, marks=_LIME_GAUSSIAN)
+
+
+def _images(net: str) -> Iterator[Workload]:
+    """Packages are compared with on squeezenet: what they cost beside the model shows best beside a small one."""
+    good, small = Mark(0.95 if net == "resnet50" else 0.92), net == "squeezenet"
+    others = _CAPTUM | _LIME_IMAGE | _DIANNA
+    own: tuple[str, ...] = ("numpy",)
+    peers = (*own, "captum") if small else own
+    yield Workload("occlusion 16/8", net, _occlusion, efficiency=good, peers=peers, marks=_CAPTUM, quick=True)
+    peers = (*own, "lime", "captum", "dianna") if small else own
+    yield Workload("LIME 1000, segments", net, _lime_segments, efficiency=good, peers=peers, marks=others, quick=True)
+    peers = (*own, "lime") if small else own
+    yield Workload("LIME 1000, superpixels", net, _lime_superpixels, efficiency=Mark(0.90), peers=peers, marks=others)
+    if small:
+        yield Workload("1000 masks of a grid", net, _masks, peers=(*own, "dianna"), marks=_DIANNA)
+        yield Workload("Jacobian, grid 14", net, _jacobian_grid, target=None, peers=(*own, "scipy"), marks=_SCIPY)
 
 
 def _shap_masks(x: np.ndarray) -> assay.Rows:

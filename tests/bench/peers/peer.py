@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -22,9 +23,13 @@ class Peer:
     tolerance: float = 1e-3
     note: str = ""
 
-    def disagreement(self) -> str:
-        """Why its answer isn't the service's, or ""."""
+    def tried(self) -> tuple[float, str]:
+        """Seconds of a first run, and why its answer isn't the service's, or ""."""
+        begun = time.perf_counter()
         self.run()
+        return time.perf_counter() - begun, self._disagreement()
+
+    def _disagreement(self) -> str:
         theirs, ours = (np.asarray(side, np.float64) for side in self.check())
         if theirs.shape != ours.shape:
             return f"answers have shapes {theirs.shape} and {ours.shape}"

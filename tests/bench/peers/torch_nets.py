@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import onnx
@@ -26,24 +27,21 @@ def as_torch(model: bytes) -> Any:
             raise ValueError("torch pads both ends alike")
         return top, left
 
-    def computed(op: str, a: dict[str, Any], x: list[Any]) -> Any:
-        if op == "Conv":
-            return f.conv2d(*x, stride=a.get("strides", (1, 1)), padding=pads(a), groups=a.get("group", 1))
-        if op == "MaxPool":
-            return f.max_pool2d(x[0], a["kernel_shape"], a.get("strides"), pads(a))
-        if op == "Concat":
-            return torch.cat(x, a["axis"])
-        if op == "GlobalAveragePool":
-            return x[0].mean((2, 3), keepdim=True)
-        if op == "Softmax":
-            return x[0].flatten(1).softmax(1).view_as(x[0])
-        if op in ("Relu", "Tanh"):
-            return getattr(x[0], op.lower())()
-        if op in ("MatMul", "Add"):
-            return x[0] @ x[1] if op == "MatMul" else x[0] + x[1]
-        if op == "Dropout":
-            return x[0]
-        raise ValueError(f"{op} isn't translated")
+    known: dict[str, Callable[[dict[str, Any], list[Any]], Any]] = {
+        "Add": lambda _, x: x[0] + x[1],
+        "Concat": lambda a, x: torch.cat(x, a["axis"]),
+        "Conv": lambda a, x: f.conv2d(*x, stride=a.get("strides", (1, 1)), padding=pads(a), groups=a.get("group", 1)),
+        "Dropout": lambda _, x: x[0],
+        "GlobalAveragePool": lambda _, x: x[0].mean((2, 3), keepdim=True),
+        "MatMul": lambda _, x: x[0] @ x[1],
+        "MaxPool": lambda a, x: f.max_pool2d(x[0], a["kernel_shape"], a.get("strides"), pads(a)),
+        "Relu": lambda _, x: x[0].relu(),
+        "Softmax": lambda _, x: x[0].flatten(1).softmax(1).view_as(x[0]),
+        "Tanh": lambda _, x: x[0].tanh(),
+    }
+    unknown = {node.op_type for node, _ in steps} - known.keys()
+    if unknown:
+        raise ValueError(f"{', '.join(sorted(unknown))} isn't translated")
 
     class Net(torch.nn.Module):
         def __init__(self) -> None:
@@ -54,7 +52,7 @@ def as_torch(model: bytes) -> Any:
         def forward(self, x: Any) -> Any:
             held = {given: x} | {t.name: getattr(self, f"w{n}") for n, t in enumerate(graph.initializer)}
             for node, attributes in steps:
-                held[node.output[0]] = computed(node.op_type, attributes, [held[name] for name in node.input])
+                held[node.output[0]] = known[node.op_type](attributes, [held[name] for name in node.input])
             return held[graph.output[0].name].flatten(1)
 
     return Net().eval()
