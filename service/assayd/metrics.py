@@ -118,19 +118,21 @@ class Metrics:
         else:
             self.worker_bytes.labels(name.removesuffix("_bytes")).inc(count)
 
-    def batch(self, rows: int, most: int, seconds: float, *, jobs: int, lone: bool, padded: bool) -> None:
-        """Count a run of the device."""
+    def batch(self, rows: int, most: int, seconds: float, *, jobs: int, padded: bool) -> None:
+        """Count a batch that the device ran."""
         self.rows_run.inc(rows)
         self.padding_rows.inc(most - rows if padded else 0)
-        if lone:
-            self.alone_checks.inc()
-            return
         self.compute_seconds.observe(seconds)
         self.batches.inc()
         self.batch_rows.observe(rows)
         self.batch_fill.observe(rows / most)
         if jobs > 1:
             self.shared_batches.inc()
+
+    def alone(self, rows: int) -> None:
+        """Count rows that the device ran by themselves, to check batches."""
+        self.rows_run.inc(rows)
+        self.alone_checks.inc(rows)
 
     def model_label(self, name: str) -> str:
         """The label for a model's name."""

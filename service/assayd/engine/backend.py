@@ -97,6 +97,14 @@ class Worker:
     cause: str = ""
 
 
+class NotRun(Exception):
+    """Nothing of what was to run has run, since its tensors couldn't be made. error: why. Callers never see it."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+        super().__init__(str(error))
+
+
 class Prepared(Protocol):
     """A batch whose tensors are made; opaque outside its backend."""
 
@@ -106,7 +114,9 @@ class Prepared(Protocol):
 
 
 class Backend(Protocol):
-    """One device. Calls block; `prepare` of the next batch may overlap `run` of the one before, nothing else does."""
+    """One device. Calls block; `prepare` of the next batch may overlap `run` or `score` of those before, nothing else
+    does.
+    """
 
     @property
     def device(self) -> str:
@@ -149,6 +159,11 @@ class Backend(Protocol):
     def run(self, prepared: Prepared) -> list[ChunkResult]:
         """One result a chunk. Raises ModelFailed, OutOfMemory, Terminated, WorkerLost."""
 
+    def score(self, batches: Sequence[Batch]) -> list[list[ChunkResult]]:
+        """Prepare and run batches of one model, one after the other; where they are small it is less work than each by
+        itself. Where one fails, none counts. Raises NotRun, and as `run`.
+        """
+
     def terminate(self, digest: str) -> None:
         """From any thread: ask the model's running batch to stop, between two operators. Doesn't wait for it."""
 
@@ -168,6 +183,18 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Free everything."""
+
+
+def in_turn(backend: Backend, batches: Sequence[Batch]) -> list[list[ChunkResult]]:
+    """`Backend.score` by `prepare` and `run`."""
+    results = []
+    for batch in batches:
+        try:
+            ready = backend.prepare(batch)
+        except Exception as error:
+            raise NotRun(error) from error
+        results.append(backend.run(ready))
+    return results
 
 
 def shape_key(subject: Subject) -> Hashable:

@@ -8,7 +8,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 
-from assayd.engine.backend import Batch, ChunkResult, LoadedModel, Prepared, Worker, shape_key
+from assayd.engine.backend import Batch, ChunkResult, LoadedModel, Prepared, Worker, in_turn, shape_key
 from assayd.engine.bench import swept
 from assayd.engine.observe import observed
 from assayd.engine.onnxruntime_session import Session
@@ -75,6 +75,7 @@ class InProcessBackend:
         self._batch_rows = batch_rows
         self._residents: dict[str, _Resident] = {}
         self._lock = threading.Lock()
+        self._preparing = threading.Lock()
         self.sessions_built = 0
 
     @property
@@ -235,6 +236,10 @@ class InProcessBackend:
 
     def prepare(self, batch: Batch) -> _Prepared:
         """Realise the batch's rows into a spare set of buffers."""
+        with self._preparing:
+            return self._prepare(batch)
+
+    def _prepare(self, batch: Batch) -> _Prepared:
         resident = self._residents[batch.digest]
         program, capacity = resident.one, 1
         if batch.batched:
@@ -270,6 +275,10 @@ class InProcessBackend:
         ]
         prepared.spare.append(prepared.buffers)
         return results
+
+    def score(self, batches: Sequence[Batch]) -> list[list[ChunkResult]]:
+        """As `Backend.score`."""
+        return in_turn(self, batches)
 
     def terminate(self, digest: str) -> None:
         """From another thread: the batch of this model that is running ends as Terminated, if there is one."""

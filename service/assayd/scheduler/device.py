@@ -9,19 +9,21 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from weakref import WeakSet
 
-from assayd.engine.backend import Backend, LoadedModel, Prepared
+from assayd.engine.backend import Backend, LoadedModel, NotRun, Prepared
 from assayd.engine.quarantine import cause_of
 from assayd.errors import AssayError, Draining, ModelFailed, OutOfMemory, Terminated, WorkerLost
 from assayd.metrics import Metrics
 from assayd.scheduler.policy import Hold
 from assayd.scheduler.queue import Queue, Slice
 from assayd.scheduler.recovery import Recovery, Reviver
-from assayd.scheduler.runner import Runner, Unprepared
+from assayd.scheduler.runner import Runner
 from assayd.scheduler.watchdog import Watchdog
 from assayd.scheduler.work import Job, Work, batch_key
 from assayd.types.subject import Subject
 
 log = logging.getLogger(__name__)
+
+_NO_TIME_S = 1e-3
 
 
 class DeviceScheduler:
@@ -145,7 +147,7 @@ class DeviceScheduler:
     async def _own(self) -> None:
         ahead: tuple[list[Slice], Prepared] | None = None
         while True:
-            slices, ready = ahead or (await self._next(), None)
+            slices, ready = ahead or (self._with_company(await self._next()), None)
             ahead = None
             running = asyncio.ensure_future(self._run(slices, ready))
             running.add_done_callback(lambda _: self._queue.changed.set())
@@ -181,11 +183,24 @@ class DeviceScheduler:
         taken = self._queue.take(full_only=False, without=self._recovery.reviving)
         return taken if isinstance(taken, list) else self._recovery.next() or taken
 
+    def _with_company(self, slices: list[Slice]) -> list[Slice]:
+        """What runs alone in next to no time takes along what comes next: one way to the model for all of it."""
+        first = slices[0].work
+        cost = self._queue.row_cost.get(first.batch_key)
+        while slices[-1].work.alone and cost is not None and cost * len(slices) <= _NO_TIME_S:
+            if slices[-1].again:
+                break
+            more = self._queue.take(full_only=False, without=self._recovery.reviving, beside=first)
+            if not isinstance(more, list):
+                break
+            slices = slices + more
+        return slices
+
     async def _ahead(self, slices: list[Slice]) -> tuple[list[Slice], Prepared] | None:
         """A batch with its tensors, made while another one runs; None where that failed."""
         try:
             return slices, await self._runner.prepare(slices)
-        except Unprepared as failed:
+        except NotRun as failed:
             self._unprepared(slices, failed.error)
             return None
 
@@ -208,7 +223,7 @@ class DeviceScheduler:
         self._watchdog.begin(slices)
         try:
             results = await self._runner.run(slices, ready)
-        except Unprepared as failed:
+        except NotRun as failed:
             self._unprepared(slices, failed.error)
             return
         except WorkerLost as error:
@@ -258,27 +273,33 @@ class DeviceScheduler:
                 self._failed(work, _spent())
 
     def _account(self, slices: Sequence[Slice], begun: float, ended: float) -> None:
-        """Count a batch that ran, for the ledger, the metrics and each job."""
-        seconds, rows = ended - begun, sum(s.rows for s in slices)
-        first = slices[0].work
-        lone, runs = first.alone, rows if first.singly else 1
-        if not lone:  # by itself a row costs more
-            self._queue.measured(first.batch_key, rows, seconds)
-        jobs = {id(s.work.job): s.work.job for s in slices}
-        for job in jobs.values():
+        """Count what ran, for the ledger, the metrics and each job. What runs beside a batch takes next to no time."""
+        seconds = ended - begun
+        lone = [s for s in slices if s.work.alone]
+        batch = [s for s in slices if not s.work.alone]
+        for job in {id(s.work.job): s.work.job for s in slices}.values():
             job.usage.compute_seconds += seconds
-            if not lone:
-                job.usage.batches += runs
-                job.usage.shared_batches += len(jobs) > 1
         for s in slices:
             s.work.job.usage.rows_run += s.rows
             if s.start == 0:
                 wait = begun - s.work.submitted
                 s.work.job.usage.queue_seconds += wait
                 self._metrics.queue_seconds.observe(wait)
-        most = first.model.batching.max_rows
+        self._metrics.alone(sum(s.rows for s in lone))
+        if batch:
+            self._account_batch(batch, seconds)
+
+    def _account_batch(self, slices: Sequence[Slice], seconds: float) -> None:
+        first, rows = slices[0].work, sum(s.rows for s in slices)
+        self._queue.measured(first.batch_key, rows, seconds)
+        jobs = {id(s.work.job): s.work.job for s in slices}
+        runs = rows if first.singly else 1
+        for job in jobs.values():
+            job.usage.batches += runs
+            job.usage.shared_batches += len(jobs) > 1
         for _ in range(runs):
-            self._metrics.batch(rows // runs, most, seconds / runs, jobs=len(jobs), lone=lone, padded=first.padded)
+            most = first.model.batching.max_rows
+            self._metrics.batch(rows // runs, most, seconds / runs, jobs=len(jobs), padded=first.padded)
 
 
 def _going_down() -> Draining:

@@ -90,8 +90,12 @@ class Queue:
                 work.fail(error)
                 self.drop(work)
 
-    def take(self, *, full_only: bool, without: Container[str] = ()) -> list[Slice] | Hold | None:
-        """The next batch, by the policy; its rows wait no more. without: digests of models that can't run now."""
+    def take(
+        self, *, full_only: bool, without: Container[str] = (), beside: Work | None = None
+    ) -> list[Slice] | Hold | None:
+        """The next batch, by the policy; its rows wait no more. without: digests of models that can't run now. beside:
+        what can go with this work, which runs alone: others that do, or its own job's rows where nobody else waits.
+        """
         now = time.monotonic()
         for work, _ in list(self._works.values()):
             if work.job.deadline is not None and now >= work.job.deadline:
@@ -99,6 +103,8 @@ class Queue:
             if work.finished.done():
                 self.drop(work)
         views = [view for _, view in self._works.values() if view.digest not in without]
+        if beside is not None:
+            views = _beside(views, beside)
         state = State(views, self._ledger.used, self._ledger.row_cost, self.expected)
         decision = choose(state, now, Limits(self._gather_s, full_only))
         if decision is None or isinstance(decision, Hold):
@@ -128,3 +134,10 @@ class Queue:
     def _seconds(self) -> float:
         costs = self._ledger.row_cost
         return 0.1 + sum(w.waiting_rows * costs.get(w.batch_key, 1e-3) for w, _ in self._works.values())
+
+
+def _beside(views: list[Waiting], work: Work) -> list[Waiting]:
+    """Batches of several jobs lose nothing by waiting for these rows to run, and may gain company meanwhile."""
+    mates = [view for view in views if view.digest == work.model.digest]
+    only_its_own = all(view.job == work.job.request_id for view in mates)
+    return mates if only_its_own else [view for view in mates if view.alone]

@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from assayd.engine.backend import LoadedModel
+from assayd.engine.backend import LoadedModel, in_turn
 from assayd.errors import DeadlinePassed, Draining, ModelFailed, OutOfMemory, QueueFull
 from assayd.metrics import Metrics
 from assayd.scheduler.device import DeviceScheduler
@@ -45,6 +45,9 @@ class FakeBackend:
             raise ModelFailed("thirteen")
         self.batches.append(rows)
         return [v.astype(np.float64)[:, None] for v in prepared.values]
+
+    def score(self, batches):
+        return in_turn(self, batches)
 
 
 class Models:
@@ -254,3 +257,45 @@ async def test_a_row_that_fails_among_rows_run_in_turn_fails_its_work(scheduler)
     with pytest.raises(ModelFailed, match="thirteen"):
         await score(scheduler, work([1, 2, -13, 4], loaded=loaded))
     assert (await score(scheduler, work([5, 6], loaded=loaded))).tolist() == [5, 6]
+
+
+async def alone_and_together(scheduler, job, alone, rows):
+    """As an instance does: x by itself, and its rows, submitted at once."""
+    works = work(alone, job=job, alone=True), work(rows, job=job)
+    for each in works:
+        scheduler.submit(each)
+    for each in works:
+        await scheduler.wait(each)
+    return [each.scores()[:, 0].tolist() for each in works]
+
+
+async def test_what_runs_alone_takes_the_next_batch_along(scheduler, backend):
+    await score(scheduler, work(range(16)))  # a row costs next to nothing, as is known now
+    calls, scored = [], backend.score
+    backend.score = lambda batches: calls.append([b.rows for b in batches]) or scored(batches)
+    job = Job("j", Caller("t"))
+    assert await alone_and_together(scheduler, job, [1, 2], [3, 4, 5]) == [[1, 2], [3, 4, 5]]
+    assert calls == [[1, 1, 3]]
+    assert (job.usage.batches, job.usage.rows_run) == (1, 5)
+    assert scheduler._metrics.alone_checks._value.get() == 2
+
+
+async def test_costly_rows_that_run_alone_hold_up_no_batch(scheduler, backend):
+    slow = work(range(8))
+    await score(scheduler, slow)
+    scheduler._queue.measured(slow.batch_key, 1, 1e6)
+    calls, scored = [], backend.score
+    backend.score = lambda batches: calls.append([b.rows for b in batches]) or scored(batches)
+    await alone_and_together(scheduler, Job("j", Caller("t")), [1], [3, 4, 5])
+    assert calls == [[1], [3]]
+
+
+async def test_a_row_that_fails_alone_leaves_what_it_took_along(scheduler):
+    await score(scheduler, work(range(16)))
+    good, bad = Job("good", Caller("t")), Job("bad", Caller("t"))
+    broken = work([-13], job=bad, alone=True)
+    scheduler.submit(broken)
+    kept = asyncio.create_task(alone_and_together(scheduler, good, [1], [2, 3]))
+    with pytest.raises(ModelFailed, match="thirteen"):
+        await scheduler.wait(broken)
+    assert await kept == [[1], [2, 3]]

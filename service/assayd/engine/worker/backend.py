@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 
-from assayd.engine.backend import Batch, ChunkResult, LoadedModel, Prepared, Worker
+from assayd.engine.backend import Batch, ChunkResult, LoadedModel, NotRun, Prepared, Worker
 from assayd.engine.options import MOST_ROWS, SessionOptions
 from assayd.engine.worker.process import Counters, Process, Waiting
 from assayd.engine.worker.room import MemoryKills
@@ -189,16 +189,28 @@ class WorkerBackend:
 
     def prepare(self, batch: Batch) -> Waiting:
         """As `Backend.prepare`. Raises WorkerLost too."""
-        process = self._processes.get(batch.digest)
-        if process is None or batch.digest in self._starting or batch.digest not in self._decisions:
-            raise WorkerLost("the model has no process now", metadata={"cause": "gone"}, retry_after_s=1.0)
-        return process.prepare(batch)
+        return self._process(batch.digest).prepare(batch)
 
     def run(self, prepared: Prepared) -> list[ChunkResult]:
         """As `Backend.run`. Raises WorkerLost, and Terminated after `terminate`."""
         if not isinstance(prepared, Waiting):
             raise TypeError("a batch is run by the backend that prepared it")
         return prepared.process.run(prepared)
+
+    def score(self, batches: Sequence[Batch]) -> list[list[ChunkResult]]:
+        """As `Backend.score`. Raises WorkerLost, and Terminated after `terminate`."""
+        try:
+            process = self._process(batches[0].digest)
+        except WorkerLost as error:
+            raise NotRun(error) from error
+        return process.score(batches)
+
+    def _process(self, digest: str) -> Process:
+        """That runs a model now."""
+        process = self._processes.get(digest)
+        if process is None or digest in self._starting or digest not in self._decisions:
+            raise WorkerLost("the model has no process now", metadata={"cause": "gone"}, retry_after_s=1.0)
+        return process
 
     def release(self, subject: int) -> None:
         """No more rows of this subject will come. Subjects that are garbage release themselves."""

@@ -36,7 +36,7 @@ class Worker:
         self._subjects: dict[int, Subject] = {}
         self._prepared: dict[int, Prepared] = {}
         self._tickets = count()
-        self._bulk: Bytes | None = None
+        self._bulk: dict[str, Bytes] = {}
 
     def control(self, got: Received) -> m.Decided:
         """Load, prove, demote, steady."""
@@ -59,13 +59,22 @@ class Worker:
 
     def prepare(self, got: Received) -> m.Ready | None:
         """Make a batch's tensors, or drop subjects."""
-        if got.fd is not None:
-            self._bulk = mapped(got.fd)
-        asked: m.Making = got.read(m.Making, self._bulk)
+        asked: m.Making = self._read(got, m.Making, "prepare")
         if isinstance(asked, m.Release):
             for number in asked.numbers:
                 self._subjects.pop(number, None)
             return None
+        ticket = next(self._tickets)
+        self._prepared[ticket] = self._model.prepare(self._batch(asked))
+        return m.Ready(ticket)
+
+    def _read(self, got: Received, kind: object, channel: str) -> Any:
+        """A message that may have large arrays aside, in memory that lasts until its answer."""
+        if got.fd is not None:
+            self._bulk[channel] = mapped(got.fd)
+        return got.read(kind, self._bulk.get(channel))
+
+    def _batch(self, asked: m.Prepare) -> Batch:
         for parts in asked.subjects:
             self._subjects[parts.number] = parts.subject()
         said = asked.chunks.tolist()
@@ -75,14 +84,15 @@ class Worker:
                 said, unstacked(asked.blocks, [rows for *_, rows in said]), strict=True
             )
         )
-        ticket = next(self._tickets)
-        self._prepared[ticket] = self._model.prepare(Batch(_MODEL, asked.batched, chunks, asked.padded, asked.steady))
-        return m.Ready(ticket)
+        return Batch(_MODEL, asked.batched, chunks, asked.padded, asked.steady)
 
-    def run(self, got: Received) -> m.Results:
-        """Run a batch that was prepared."""
-        asked: m.Run = got.read(m.Run)
-        return m.Results(results_stacked(self._model.run(self._prepared.pop(asked.ticket))))
+    def run(self, got: Received) -> m.Results | m.Scored:
+        """Run a batch that was prepared, or small ones as they come."""
+        asked: m.Running = self._read(got, m.Running, "run")
+        if isinstance(asked, m.Run):
+            return m.Results(results_stacked(self._model.run(self._prepared.pop(asked.ticket))))
+        scored = self._model.score([self._batch(batch) for batch in asked.batches])
+        return m.Scored(tuple(m.Results(results_stacked(results)) for results in scored))
 
     def watch(self, got: Received) -> m.Ping | None:
         """Say that the process is alive, or end a run."""

@@ -130,10 +130,24 @@ class Run:
 
 
 @dataclass(frozen=True, eq=False)
+class Score:
+    """As `Backend.score`."""
+
+    batches: tuple[Prepare, ...]
+
+
+@dataclass(frozen=True, eq=False)
 class Results:
     """One a chunk, or one for all (`assayd.engine.worker.stack`)."""
 
     results: tuple[Floats | Mapping[str, Array], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """One a batch."""
+
+    batches: tuple[Results, ...]
 
 
 # ---- watch -----------------------------------------------------------------------------------------------------
@@ -174,7 +188,8 @@ class Bug:
 
 Control: TypeAlias = Load | Prove | Demote | Steady
 Making: TypeAlias = Prepare | Release
+Running: TypeAlias = Run | Score
 Watch: TypeAlias = Ping | Terminate
 ControlAnswer: TypeAlias = Decided | Failed | Bug
 PrepareAnswer: TypeAlias = Ready | Failed | Bug
-RunAnswer: TypeAlias = Results | Failed | Bug
+RunAnswer: TypeAlias = Results | Scored | Failed | Bug

@@ -10,7 +10,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from assayd.engine.backend import Batch, ChunkResult, LoadedModel
+from assayd.engine.backend import Batch, ChunkResult, LoadedModel, NotRun
 from assayd.engine.options import SessionOptions
 from assayd.engine.quarantine import MEMORY
 from assayd.engine.worker import messages as m
@@ -119,7 +119,7 @@ class Process:
         self._over = threading.Event()
         self._model: LoadedModel | None = None
         self._sessions_built = 0
-        self._shared = Shared()
+        self._shared, self._shared_to_run = Shared(), Shared()
         self._known: dict[int, weakref.ref[Subject]] = {}
         self._gone: deque[int] = deque()
         self._batches = 0
@@ -347,41 +347,85 @@ class Process:
         return Waiting(batch, self, ticket)
 
     def _send_rows(self, batch: Batch) -> int:
+        rows, new = self._rows_of(batch)
+        frame = framed(m.Making, rows)
+        answer = self._ask_with_rows(self._prepare, frame, m.PrepareAnswer, lambda _: None, self._shared)
+        self._introduced(frame, new)
+        ticket: int = answer.ticket
+        return ticket
+
+    def score(self, batches: Sequence[Batch]) -> list[list[ChunkResult]]:
+        """As `Backend.score`. Raises WorkerLost too."""
+        if not self.alive:
+            raise NotRun(self._lost())
+        with self._state:
+            self._batches += 1
+        try:
+            with self._run.lock:
+                found = [self._rows_of(batch) for batch in batches]
+                frame = framed(m.Running, m.Score(tuple(rows for rows, _ in found)))
+                vet = partial(self._vet_scored, batches)
+                answer = self._ask_with_rows(self._run, frame, m.RunAnswer, vet, self._shared_to_run)
+                self._introduced(frame, [subject for _, new in found for subject in new])
+        finally:
+            self._batch_done()
+            self._send_gone()
+        return [_apart(batch, results) for batch, results in zip(batches, answer.batches, strict=True)]
+
+    def _rows_of(self, batch: Batch) -> tuple[m.Prepare, list[Subject]]:
+        """A batch as it crosses, and the subjects that the worker hasn't seen."""
         new = {chunk.subject.number: chunk.subject for chunk in batch.chunks if chunk.subject.number not in self._known}
         subjects = tuple(m.SubjectParts.of(subject) for subject in new.values())
         readouts, numbers = distinct(batch.chunks)
         chunks = np.array(
             [(chunk.subject.number, n, chunk.rows) for chunk, n in zip(batch.chunks, numbers, strict=True)], np.int64
         )
-        rows = m.Prepare(subjects, batch.batched, batch.padded, readouts, chunks, stacked(batch.chunks), batch.steady)
-        frame = framed(m.Making, rows)
-        fd = self._shared.put(frame.aside, frame.aside_bytes)
+        rows = stacked(batch.chunks)
+        crossing = m.Prepare(subjects, batch.batched, batch.padded, readouts, chunks, rows, batch.steady)
+        return crossing, list(new.values())
+
+    def _ask_with_rows(
+        self, channel: _Channel, frame: Frame, kind: object, vet: Callable[[Any], None], shared: Shared
+    ) -> Any:
+        fd = shared.put(frame.aside, frame.aside_bytes)
         try:
-            answer, _ = self._ask(self._prepare, frame, m.PrepareAnswer, lambda _: None, fd)
+            answer, size = self._ask(channel, frame, kind, vet, fd)
         finally:
             if fd is not None:
                 os.close(fd)
-        for number, subject in new.items():
-            self._known[number] = weakref.ref(subject, partial(self._forgotten, number))
-        introduced = sum(parts.size_bytes for parts in subjects)
+        if channel is self._run:
+            self._counters.add(result_bytes=size)
+        return answer
+
+    def _introduced(self, frame: Frame, new: Sequence[Subject]) -> None:
+        """The worker has seen these now."""
+        for subject in new:
+            self._known[subject.number] = weakref.ref(subject, partial(self._forgotten, subject.number))
+        introduced = sum(m.SubjectParts.of(subject).size_bytes for subject in new)
         self._counters.add(subject_bytes=introduced, row_bytes=frame.size - introduced)
-        ticket: int = answer.ticket
-        return ticket
 
     def run(self, waiting: Waiting) -> list[ChunkResult]:
         """As `Backend.run`. Raises WorkerLost too."""
         try:
             with self._run.lock:
-                frame = framed(m.Run, m.Run(waiting.ticket))
+                frame = framed(m.Running, m.Run(waiting.ticket))
                 answer, size = self._ask(self._run, frame, m.RunAnswer, partial(self._vet_results, waiting.batch))
         finally:
             self._batch_done()
         self._counters.add(result_bytes=size)
         return _apart(waiting.batch, answer)
 
-    def _vet_results(self, batch: Batch, answer: m.Results) -> None:
+    def _vet_scored(self, batches: Sequence[Batch], answer: object) -> None:
+        if not isinstance(answer, m.Scored) or len(answer.batches) != len(batches):
+            raise Malformed("an answer to another question")
+        for batch, results in zip(batches, answer.batches, strict=True):
+            self._vet_results(batch, results)
+
+    def _vet_results(self, batch: Batch, answer: object) -> None:
         if self._model is None:
             raise AssertionError("a model that runs is loaded")
+        if not isinstance(answer, m.Results):
+            raise Malformed("an answer to another question")
         vet_results(batch, _apart(batch, answer), self._model.signature)
 
     def _batch_done(self) -> None:

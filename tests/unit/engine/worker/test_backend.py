@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from assayd.engine.backend import Batch, Chunk, Whole
+from assayd.engine.backend import Batch, Chunk, NotRun, Whole
 from assayd.engine.options import SessionOptions
 from assayd.engine.worker.backend import WorkerBackend
 from assayd.engine.worker.process import WorkerBug
@@ -610,3 +610,56 @@ def test_a_bug_in_the_worker_is_told_to_the_log_alone(backend, caplog):
     assert "out of bounds" not in str(got.value)
     assert "index 2 is out of bounds" in caplog.records[-1].traceback
     assert len(run(backend, samples(rows(3)))[0]) == 3
+
+
+# ---- small batches at once -------------------------------------------------------------------------------------------
+
+
+def test_batches_at_once_score_as_by_themselves(backend):
+    backend.load("m", zoo.mlp(6, 8, 3))
+    few = [samples(rows(n, seed=n)) for n in (1, 3, 2)]
+    at_once = backend.score(few)
+    for batch, scored in zip(few, at_once, strict=True):
+        np.testing.assert_array_equal(scored[0], run(backend, batch)[0])
+    crossed = backend.counters.subject_bytes
+    backend.score(few)
+    assert backend.counters.subject_bytes == crossed  # the worker knows them
+
+
+def test_large_rows_at_once_lie_aside_and_beside_a_batch_that_is_prepared(backend, pool):
+    backend.load("m", zoo.linear(40_000))
+    ahead = backend.prepare(samples(rows(3, 40_000, seed=1)))
+    few = [samples(rows(2, 40_000, seed=n)) for n in (2, 3)]
+    for _ in range(2):
+        for batch, scored in zip(few, backend.score(few), strict=True):
+            np.testing.assert_array_equal(scored[0], run(backend, batch)[0])
+    assert len(backend.run(ahead)[0]) == 3
+
+
+def test_nothing_ran_where_there_is_no_process(backend):
+    backend.load("m", zoo.linear())
+    with pytest.raises(NotRun):
+        backend.score([replace(samples(rows(1)), digest="another")])
+    backend.kill("m", "a test")
+    with pytest.raises(NotRun) as got:
+        backend.score([samples(rows(1))])
+    assert isinstance(got.value.error, WorkerLost)
+
+
+def test_a_death_on_the_way_is_no_batch_that_never_ran(backend, pool):
+    backend.load("m", zoo.linear())
+    pid = pid_of(backend)
+    stop(pid)
+    waiting = pool.submit(backend.score, [samples(rows(1)), samples(rows(2))])
+    time.sleep(0.05)
+    assert not waiting.done()
+    os.kill(pid, signal.SIGKILL)
+    lost(waiting, "killed by signal 9")
+
+
+def test_where_one_fails_none_counts(backend):
+    backend.load("m", zoo.linear())
+    wrong = Chunk(Subject({"x": rows(1)[0]}, {}), [SampleRows({"x": rows(1)})], (Pick("y", np.array([99])),), 1)
+    with pytest.raises((ModelFailed, WorkerBug, InvalidModel, IndexError)):
+        backend.score([samples(rows(1)), Batch("m", True, (wrong,))])
+    assert len(backend.score([samples(rows(2))])[0][0]) == 2

@@ -43,7 +43,7 @@ def prepare(worker, numbers, new=()):
 
 
 def scores(worker, ticket):
-    return np.concatenate(worker.run(received(m.Run, m.Run(ticket))).results)[:, 0].tolist()
+    return np.concatenate(worker.run(received(m.Running, m.Run(ticket))).results)[:, 0].tolist()
 
 
 def test_subjects_are_kept_until_they_are_released(worker):
