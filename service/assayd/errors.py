@@ -145,6 +145,10 @@ class ModelFailed(ModelUnfit):
     reason = "MODEL_FAILED"
 
 
+class DeviceLost(ModelFailed):
+    """A kernel left the GPU unusable for the process that ran it; only a new process can compute there again."""
+
+
 class ModelNotFinite(ModelUnfit):
     """The model answered NaN or infinity for a perturbed row, though x and the baselines score finite."""
 

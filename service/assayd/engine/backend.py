@@ -43,7 +43,7 @@ class Batch:
 
     batched: whether the model could take several rows when they were planned. A model that was demoted since runs them
     as planned; each job then finds by its x that they must be run again. padded: it is filled up to the model's most
-    rows. steady: by the program that gives the same bits in any company.
+    rows. steady: by the program that gives the same bits in any company. exact: in fp32, whatever the device's precision.
     """
 
     digest: str
@@ -51,6 +51,7 @@ class Batch:
     chunks: tuple[Chunk, ...]
     padded: bool = False
     steady: bool = False
+    exact: bool = False
 
     @property
     def rows(self) -> int:
@@ -70,7 +71,9 @@ class LoadedModel:
     """What loading told of a model. provider: what really runs it. size_bytes: of the model file. open_question: the
     proof was inconclusive, and a caller's instance may settle it. memory_bytes: that a process of its own held after
     the load. threads: of one run, 0 where the runtime chose. tuning: what a sweep found, for the next load; None where
-    there was none. steady: this is how it runs for the same bits.
+    there was none. steady: this is how it runs for the same bits. precision: "fp32", "tf32" or "fp16", of its batches
+    but the exact ones. precision_error: of that, the largest difference to fp32 that was seen at load, as a share of
+    max|f|. on_host: operators that compute on the CPU beside a GPU.
     """
 
     digest: str
@@ -84,6 +87,9 @@ class LoadedModel:
     threads: int = 0
     tuning: Tuning | None = None
     steady: bool = False
+    precision: str = "fp32"
+    precision_error: float = 0.0
+    on_host: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from itertools import chain
 from assayd.engine.backend import Batch, ChunkResult, LoadedModel, Prepared, Worker, in_turn, shape_key
 from assayd.engine.bench import swept
 from assayd.engine.observe import observed
+from assayd.engine.on_device import OnDevice, Sent, on_device, runs_on_device
 from assayd.engine.onnxruntime_session import Session
 from assayd.engine.options import MOST_ROWS, SessionOptions, default_rows
 from assayd.engine.probes import Probe, blind_probes, probes_from
@@ -18,6 +19,7 @@ from assayd.engine.program import Buffers, Program
 from assayd.engine.proof import Proof, Verdict, prove
 from assayd.engine.readout import read_out
 from assayd.engine.realise import realise_chunk
+from assayd.engine.staged import StagedRealiser
 from assayd.engine.steady import unsteady
 from assayd.errors import ModelUnfit, NotReproducible
 from assayd.graph.programs import Programs, programs_of
@@ -36,7 +38,8 @@ class _Resident:
     batches of at most `most_rows`; None until proven, kept after a demotion for the rows that were planned before.
     fixed: runs it in batches of `fixed_rows` with the owner's threads, which no measurement changes; None until
     somebody wants the same bits. random: operators by which it draws. blind: its batches were proven by blind probes,
-    whatever callers sent later. steady: how it is run for the same bits, once that is decided.
+    whatever callers sent later. steady: how it is run for the same bits, once that is decided. device: runs its batches on
+    a GPU, but the steady ones.
     """
 
     loaded: LoadedModel
@@ -50,6 +53,7 @@ class _Resident:
     fixed: Program | None = None
     blind: bool = False
     steady: LoadedModel | None = None
+    device: OnDevice | None = None
     spare: dict[Hashable, list[Buffers]] = field(default_factory=dict)
 
 
@@ -74,6 +78,7 @@ class InProcessBackend:
         self._options = options
         self._batch_rows = batch_rows
         self._residents: dict[str, _Resident] = {}
+        self._realiser: StagedRealiser | None = None
         self._lock = threading.Lock()
         self._preparing = threading.Lock()
         self.sessions_built = 0
@@ -111,6 +116,7 @@ class InProcessBackend:
         resident.blind = resident.loaded.batching.batched
         if resident.several is not None:
             self._tune(resident, resident.several, programs, tuning, time.monotonic() - begun)
+        self._to_device(resident)
         resident.loaded = replace(resident.loaded, load_seconds=time.monotonic() - begun)
         with self._lock:
             self._residents[digest] = resident
@@ -120,7 +126,10 @@ class InProcessBackend:
         """threads: others than the owner's."""
         self.sessions_built += 1
         free_shapes = any(None in (s.shape or (None,)) for s in programs.signature.inputs)
-        options = self._options if threads is None else replace(self._options, threads=threads)
+        # Proofs and exact batches are in fp32; `on_device` builds what isn't.
+        options = replace(self._options, precision="fp32")
+        if threads is not None:
+            options = replace(options, threads=threads)
         return Session(program, options, free_shapes=free_shapes)
 
     def _tune(
@@ -146,6 +155,30 @@ class InProcessBackend:
         batching = Batching(True, "", resident.most_rows)
         resident.loaded = replace(resident.loaded, batching=batching, threads=tuning.threads, tuning=tuning)
 
+    def _to_device(self, resident: _Resident) -> None:
+        """Let a proven model's batches run as suits a GPU, if its session is on one."""
+        several, asked = resident.several, self._options.realiser
+        if several is None or not runs_on_device(several.signature):
+            return
+        on_gpu = several.session.device.kind == "cuda"
+        if not on_gpu and asked != "graph":
+            return
+        if self._realiser is None and asked != "numpy":
+            stages = replace(self._options, precision="fp32")
+            self._realiser = StagedRealiser(
+                several.session.device, lambda graph: Session(graph, stages, free_shapes=True)
+            )
+        probes = blind_probes(resident.one_by_one)
+        device = on_device(several, resident.most_rows, self._options, self._realiser, probes)
+        self.sessions_built += len(device.sessions) - 1
+        resident.device = device
+        resident.loaded = replace(
+            resident.loaded,
+            precision=device.precision,
+            precision_error=device.precision_error,
+            on_host=several.session.placement().computed_on_host,
+        )
+
     def _settle(self, resident: _Resident, probes: Iterable[Probe]) -> None:
         """Run the proof and keep what it decides; the session that is no longer needed goes."""
         if resident.opened is None or resident.one is None:
@@ -170,6 +203,7 @@ class InProcessBackend:
         resident = self._residents[digest]
         if resident.loaded.open_question:
             self._settle(resident, probes_from(subject))
+            self._to_device(resident)
         return resident.loaded
 
     def demote(self, digest: str, data: bytes, reason: str) -> LoadedModel:
@@ -234,13 +268,15 @@ class InProcessBackend:
         with self._lock:
             self._residents.pop(digest, None)
 
-    def prepare(self, batch: Batch) -> _Prepared:
+    def prepare(self, batch: Batch) -> _Prepared | Sent:
         """Realise the batch's rows into a spare set of buffers."""
         with self._preparing:
             return self._prepare(batch)
 
     def _prepare(self, batch: Batch) -> _Prepared:
         resident = self._residents[batch.digest]
+        if resident.device is not None and batch.batched and not batch.padded and not batch.steady:
+            return resident.device.prepare(batch)
         program, capacity = resident.one, 1
         if batch.batched:
             several = (resident.several, resident.most_rows)
@@ -266,6 +302,8 @@ class InProcessBackend:
 
     def run(self, prepared: Prepared) -> list[ChunkResult]:
         """Run and read the scores out; the buffers are then free again."""
+        if isinstance(prepared, Sent):
+            return prepared.owner.run(prepared)
         if not isinstance(prepared, _Prepared):
             raise TypeError("a batch is run by the backend that prepared it")
         batch = prepared.batch
@@ -286,6 +324,8 @@ class InProcessBackend:
         for program in (resident.one, resident.several, resident.fixed) if resident is not None else ():
             if program is not None:
                 program.session.terminate()
+        for session in resident.device.sessions if resident is not None and resident.device is not None else ():
+            session.terminate()
 
     def kill(self, digest: str, why: str) -> None:
         """Nothing: callers are served by the same process."""
@@ -303,7 +343,9 @@ class InProcessBackend:
         return True
 
     def release(self, subject: int) -> None:
-        """Nothing is kept by subject in this process."""
+        """Free what a device holds of the subject."""
+        if self._realiser is not None:
+            self._realiser.release(subject)
 
     def close(self) -> None:
         """Forget all models."""

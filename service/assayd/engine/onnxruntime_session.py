@@ -5,13 +5,17 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import onnxruntime as ort
 
+from assayd.engine.device_tensor import DeviceTensor
 from assayd.engine.options import SessionOptions
-from assayd.errors import AssayError, InvalidModel, ModelFailed, OutOfMemory, Terminated
+from assayd.engine.placement import Placement
+from assayd.errors import AssayError, DeviceLost, InvalidModel, ModelFailed, OutOfMemory, Terminated
 from assayd.types.arrays import Array
 
 VERSION: str = ort.__version__
@@ -20,8 +24,39 @@ log = logging.getLogger(__name__)
 
 _FOLDED_CONSTANT_BYTES = str(64 * 1024 * 1024)
 _SHRINK = ("memory.enable_memory_arena_shrinkage", "cpu:0")
-_NO_MEMORY = ("Failed to allocate memory", "bad allocation", "std::bad_alloc", "ALLOC_FAILED", "out of memory")
+_NO_MEMORY = (
+    "Failed to allocate memory", "bad allocation", "std::bad_alloc", "ALLOC_FAILED", "out of memory",
+    "cudaErrorMemoryAllocation",
+)  # fmt: skip
 _PATH = re.compile(r"(?:/[\w.+-]+){2,}(?::\d+)?\s*")
+_LOST = re.compile(
+    r"illegal memory access|misaligned address|unspecified launch failure|device-side assert|"
+    r"cudaError(?:IllegalAddress|LaunchFailure|MisalignedAddress|Assert|ECCUncorrectable)|"
+    r"CUDA failure 7(?:00|10|16|19)\b"
+)
+"""After these no call of the process on that device succeeds."""
+
+
+@dataclass(frozen=True)
+class Device:
+    """Where a session computes: "cpu" or "cuda", and which of them."""
+
+    kind: str
+    number: int = 0
+
+    def upload(self, array: Array) -> DeviceTensor:
+        """A copy of the array; on the CPU it may be the array itself."""
+        array = np.ascontiguousarray(array).reshape(array.shape)  # it makes a row of what has no axis
+        value = ort.OrtValue.ortvalue_from_numpy(array, self.kind, self.number)
+        return DeviceTensor(value, value.data_ptr(), array.shape, array.dtype)
+
+    def empty(self, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> DeviceTensor:
+        """Memory that holds anything. Raises OutOfMemory."""
+        try:
+            value = ort.OrtValue.ortvalue_from_shape_and_type(shape, dtype, self.kind, self.number)
+        except Exception as error:
+            raise _run_error(error) from error
+        return DeviceTensor(value, value.data_ptr(), shape, np.dtype(dtype))
 
 
 class Session:
@@ -34,6 +69,7 @@ class Session:
         provider isn't to be had.
         """
         begun = time.monotonic()
+        self._program, self._options, self._free_shapes = program, options, free_shapes
         settings = ort.SessionOptions()
         settings.intra_op_num_threads = options.threads
         settings.inter_op_num_threads = 1
@@ -45,15 +81,19 @@ class Session:
         settings.add_session_config_entry(
             "optimization.constant_folding_max_output_size_in_bytes", _FOLDED_CONSTANT_BYTES
         )
-        wanted: list[str | tuple[str, dict[str, str]]] = ["CPUExecutionProvider"]
+        settings.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+        self._wanted: list[str | tuple[str, dict[str, str]]] = ["CPUExecutionProvider"]
         if options.provider == "cuda":
             ort.preload_dlls()
-            cuda = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
+            cuda = {
+                "use_tf32": "1" if options.precision == "tf32" else "0",
+                "cudnn_conv_algo_search": options.search,
+            }
             if options.gpu_memory_bytes is not None:
                 cuda["gpu_mem_limit"] = str(options.gpu_memory_bytes)
-            wanted.insert(0, ("CUDAExecutionProvider", cuda))
+            self._wanted.insert(0, ("CUDAExecutionProvider", cuda))
         try:
-            self._session = ort.InferenceSession(program, settings, providers=wanted)
+            self._session = ort.InferenceSession(program, settings, providers=self._wanted)
         except Exception as error:
             if _no_memory(str(error)):
                 raise OutOfMemory("the device has no memory left to load this model") from error
@@ -67,8 +107,34 @@ class Session:
                 raise ModelFailed(told)
             log.warning(told)
         self.outputs: list[str] = [output.name for output in self._session.get_outputs()]
+        self.device = Device("cuda" if self.provider == "CUDAExecutionProvider" else "cpu")
         self._running = ort.RunOptions()
         self.load_seconds = time.monotonic() - begun
+
+    def placement(self) -> Placement:
+        """Which operators run where."""
+        nodes = [(part.ep_name, node.op_type) for part in self._assigned() for node in part.get_nodes()]
+        return Placement.of(self.provider, nodes)
+
+    def _assigned(self) -> Sequence[Any]:
+        found: Sequence[Any] = self._session.get_provider_graph_assignment_info()
+        return found
+
+    def another(self, program: Callable[[bytes], bytes] = bytes, **options: Any) -> Session:
+        """A session of the same program, or of what `program` makes of it, with some options changed.
+
+        onnxruntime's own session holds the bytes as long as it lives, so that keeping them costs nothing.
+        """
+        changed = replace(self._options, **options)
+        return Session(program(self._program), changed, free_shapes=self._free_shapes)
+
+    def rebuild(self) -> None:
+        """Load the same program again, in memory that nothing has fragmented. Raises OutOfMemory, ModelFailed."""
+        try:
+            self._session.set_providers(self._wanted)
+        except Exception as error:
+            raise _run_error(error) from error
+        self._session.disable_fallback()
 
     def run(self, feeds: Mapping[str, Array], *, shrink: bool = False) -> dict[str, Array]:
         """Run every output. shrink: give memory back that earlier runs took and this one doesn't need; CPU alone.
@@ -91,6 +157,57 @@ class Session:
             outputs[name] = value
         return outputs
 
+    def run_bound(
+        self,
+        feeds: Mapping[str, Array | DeviceTensor],
+        into: Mapping[str, DeviceTensor],
+        *,
+        fetch: Sequence[str] = (),
+        leave: Sequence[str] = (),
+    ) -> dict[str, Array | DeviceTensor]:
+        """Run with inputs on the host or the device. into: outputs that are written there, of that dtype and shape.
+
+        fetch: outputs that come to the host. leave: outputs that stay on the device, in memory of the runtime's.
+        Returns the last two. Raises as `run`.
+        """
+        running = self._running = ort.RunOptions()
+        kind, number = self.device.kind, self.device.number
+        try:
+            binding = self._bound(feeds)
+            for name, place in into.items():
+                binding.bind_output(name, kind, number, place.dtype.type, place.shape, place.address)
+            for name in fetch:
+                binding.bind_output(name)
+            for name in leave:
+                binding.bind_output(name, kind, number)
+            self._session.run_with_iobinding(binding, running)
+            made = binding.get_outputs()[len(into) :]
+        except Exception as error:
+            if running.terminate:
+                raise Terminated("the model was stopped while it ran") from error
+            raise _run_error(error) from error
+        found: dict[str, Array | DeviceTensor] = {}
+        for name, value in zip((*fetch, *leave), made, strict=True):
+            if not value.is_tensor():
+                raise ModelFailed(f"output {name!r} isn't a tensor: sequences and maps can't be scored")
+            if name in fetch:
+                found[name] = value.numpy()
+            else:
+                dtype = _dtype(value.data_type())
+                found[name] = DeviceTensor(value, value.data_ptr(), tuple(value.shape()), dtype)
+        return found
+
+    def _bound(self, feeds: Mapping[str, Array | DeviceTensor]) -> Any:
+        """A binding of the inputs."""
+        binding = self._session.io_binding()
+        for name, value in feeds.items():
+            if isinstance(value, DeviceTensor):
+                where = (self.device.kind, self.device.number)
+                binding.bind_input(name, *where, value.dtype.type, value.shape, value.address)
+            else:
+                binding.bind_cpu_input(name, np.ascontiguousarray(value).reshape(value.shape))
+        return binding
+
     def terminate(self) -> None:
         """The run under way ends as Terminated, between two operators; runs that follow are as ever."""
         self._running.terminate = True
@@ -107,6 +224,18 @@ def _no_memory(text: str) -> bool:
 
 
 def _run_error(error: Exception) -> AssayError:
-    if _no_memory(str(error)):
+    text = str(error)
+    if _no_memory(text):
         return OutOfMemory("the device has no memory left for a batch of this model")
+    if _LOST.search(text):
+        return DeviceLost(f"the GPU can't be used by this process any more: {said(error)}")
     return ModelFailed(f"onnxruntime failed to run the model: {said(error)}")
+
+
+_NUMPY_NAMES = {"float": "float32", "double": "float64"}
+
+
+def _dtype(told: str) -> np.dtype[np.generic]:
+    """Of what onnxruntime calls tensor(float)."""
+    name = told.removeprefix("tensor(").removesuffix(")")
+    return np.dtype(_NUMPY_NAMES.get(name, name))

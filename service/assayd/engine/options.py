@@ -26,6 +26,9 @@ class SessionOptions:
     """threads: 0 lets onnxruntime choose. provider: "cpu" or "cuda". required: better no session than on another.
     gpu_memory_bytes: most that one session's arena takes on a GPU, or None. sweep_s: time for finding how many rows and
     threads suit a model when it is loaded, or a quarter of its load where that is longer; 0 for none.
+    precision: of the arithmetic on a GPU, "fp32", "tf32" or "fp16". search: how cuDNN finds a convolution's algorithm.
+    realiser: what makes tensors from rows there, "numpy" or "graph"; "auto" is graph. With "graph" models run on the
+    CPU as they would on a GPU, for tests.
 
     spin_us: how long a session's threads stay awake for its next operator or run; None lets onnxruntime choose. By
     squeezenet on two cores: a model alone takes 0.98 of the default's time with 100 us and 1.03 to 1.10 with none; two
@@ -38,6 +41,9 @@ class SessionOptions:
     spin_us: int | None = None
     gpu_memory_bytes: int | None = None
     sweep_s: float = 0.0
+    precision: str = "fp32"
+    search: str = "HEURISTIC"
+    realiser: str = "auto"
 
 
 def fingerprint(options: SessionOptions, batch_rows: int | None) -> str:

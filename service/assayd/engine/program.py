@@ -33,9 +33,10 @@ class Program:
         """Run the first rows of the buffers; by output name [rows, *output]. Raises ModelFailed, OutOfMemory."""
         buffers.repeat()
         results = self.session.run(buffers.feeds(rows))
-        return {s.name: self._by_row(s, results[s.name], rows) for s in self.signature.outputs}
+        return {s.name: self.by_row(s, results[s.name], rows) for s in self.signature.outputs}
 
-    def _by_row(self, signature: TensorSignature, value: Array, rows: int) -> Array:
+    def by_row(self, signature: TensorSignature, value: Array, rows: int) -> Array:
+        """An output as the session gave it for so many rows, as [rows, *output]. Raises ModelFailed."""
         axis, rank = signature.batch_axis, None if signature.shape is None else len(signature.shape)
         if self.batched:
             if rows == 1 and value.ndim == rank:  # the model squeezes a batch of one away
