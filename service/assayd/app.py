@@ -233,6 +233,7 @@ def _session_options(settings: Settings) -> SessionOptions:
         # CUDA reserves far more of a process's addresses than it uses: there the limit is that of each session's arena.
         gpu_memory_bytes=(settings.worker_memory_bytes or None) if provider == "cuda" else None,
         sweep_s=settings.sweep_ms / 1000,
+        precision=settings.precision,
     )
 
 

@@ -41,6 +41,9 @@ class Settings(BaseSettings):
     provider: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="auto takes CUDA where a session really gets it"
     )
+    precision: Literal["fp32", "tf32", "fp16"] = Field(
+        "fp32", description="of a GPU's arithmetic; Jacobians and reproducible requests are always in fp32"
+    )
     threads: int = Field(
         0, ge=0, description="threads of one model run; default by a sweep, else as onnxruntime chooses"
     )

@@ -12,7 +12,7 @@ from assayd.settings import Settings
 
 OTHER = {
     "listen": "127.0.0.1:1", "metrics": "127.0.0.1:2", "store": "elsewhere", "models": str(Path(__file__).parent),
-    "provider": "cpu", "log_level": "debug", "max_message_bytes": "2048", "isolation": "none",
+    "provider": "cpu", "log_level": "debug", "max_message_bytes": "2048", "isolation": "none", "precision": "tf32",
     "worker_memory_bytes": "1000000000",
 }  # fmt: skip
 """A value that isn't the default; 7 for the rest, which are numbers."""

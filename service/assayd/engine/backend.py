@@ -43,7 +43,8 @@ class Batch:
 
     batched: whether the model could take several rows when they were planned. A model that was demoted since runs them
     as planned; each job then finds by its x that they must be run again. padded: it is filled up to the model's most
-    rows. steady: by the program that gives the same bits in any company. exact: in fp32, whatever the device's precision.
+    rows. steady: by the program that gives the same bits in any company. exact: in fp32, whatever the
+    device's precision.
     """
 
     digest: str

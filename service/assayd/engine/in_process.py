@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Hashable, Iterable, Sequence
@@ -26,6 +27,8 @@ from assayd.graph.programs import Programs, programs_of
 from assayd.types.model import Batching, Signature, Tuning
 from assayd.types.subject import Subject
 
+log = logging.getLogger(__name__)
+
 _SPARE_SHAPES = 8
 
 
@@ -38,8 +41,8 @@ class _Resident:
     batches of at most `most_rows`; None until proven, kept after a demotion for the rows that were planned before.
     fixed: runs it in batches of `fixed_rows` with the owner's threads, which no measurement changes; None until
     somebody wants the same bits. random: operators by which it draws. blind: its batches were proven by blind probes,
-    whatever callers sent later. steady: how it is run for the same bits, once that is decided. device: runs its batches on
-    a GPU, but the steady ones.
+    whatever callers sent later. steady: how it is run for the same bits, once that is decided. device: runs its
+    batches on a GPU, but the steady ones.
     """
 
     loaded: LoadedModel
@@ -109,6 +112,10 @@ class InProcessBackend:
         batching = Batching(False, programs.reason, 1)
         threads = self._options.threads
         loaded = LoadedModel(digest, signature, batching, plain.provider, len(data), 0.0, threads=threads)
+        if plain.device.kind == "cuda":
+            loaded = replace(loaded, on_host=plain.placement().computed_on_host)
+            if loaded.on_host:
+                log.warning("operators without a CUDA kernel run on the CPU", extra={"operators": loaded.on_host})
         one = Program(plain, signature, batched=False)
         rows = self._batch_rows or default_rows(signature)
         resident = _Resident(loaded, signature, rows, rows, one, opened, programs.random)
@@ -172,12 +179,7 @@ class InProcessBackend:
         device = on_device(several, resident.most_rows, self._options, self._realiser, probes)
         self.sessions_built += len(device.sessions) - 1
         resident.device = device
-        resident.loaded = replace(
-            resident.loaded,
-            precision=device.precision,
-            precision_error=device.precision_error,
-            on_host=several.session.placement().computed_on_host,
-        )
+        resident.loaded = replace(resident.loaded, precision=device.precision, precision_error=device.precision_error)
 
     def _settle(self, resident: _Resident, probes: Iterable[Probe]) -> None:
         """Run the proof and keep what it decides; the session that is no longer needed goes."""

@@ -51,7 +51,8 @@ def fingerprint(options: SessionOptions, batch_rows: int | None) -> str:
 
     batch_rows: most rows in a batch, or None where the sweep is to say.
     """
-    about = (REVISION, options.provider, options.threads, batch_rows, _runtime_version(), _cpu(), os.cpu_count())
+    chosen = (options.provider, options.precision, options.threads, batch_rows)
+    about = (REVISION, *chosen, _runtime_version(), _cpu(), os.cpu_count())
     return hashlib.sha256(repr(about).encode()).hexdigest()[:16]
 
 

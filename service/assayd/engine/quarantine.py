@@ -12,6 +12,7 @@ STRIKES = 3
 """So many proven within the window: a caller's mistake may look like one, and bad luck like two."""
 _WINDOW_S = 600.0
 SILENT, STUCK, MEMORY, _KILLED = "it didn't answer", "stuck in a batch", "memory", "killed by signal 9"
+DEVICE = "its GPU was lost to it"
 _PAUSES_S = (0.0, 0.1, 0.3, 0.5)
 
 _Times: TypeAlias = deque[tuple[float, object]]
@@ -83,9 +84,10 @@ def cause_of(error: WorkerLost) -> str:
 
 
 def cause_word(cause: str) -> str:
-    """Why a process was lost, in a word: killed, silent, crashed, stuck, memory or gone."""
+    """Why a process was lost, in a word: killed, silent, crashed, stuck, memory, gpu or gone."""
     for word, signs in (
-        ("silent", SILENT), ("killed", _KILLED), ("crashed", "signal"), ("stuck", "stuck"), ("memory", MEMORY)
+        ("silent", SILENT), ("killed", _KILLED), ("crashed", "signal"), ("stuck", "stuck"), ("memory", MEMORY),
+        ("gpu", DEVICE),
     ):  # fmt: skip
         if signs in cause:
             return word

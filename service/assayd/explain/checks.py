@@ -51,12 +51,16 @@ def alone_difference(alone: Mapping[str, Array], picks: tuple[Pick, ...], in_bat
     return float(np.max(np.nan_to_num(share, nan=0.0)))
 
 
-def allowed_difference(picks: tuple[Pick, ...], signature: Signature) -> float:
-    """What rounding alone may do to a score. A log or logit magnifies it where a probability is saturated."""
+def allowed_difference(picks: tuple[Pick, ...], signature: Signature, precision_error: float = 0.0) -> float:
+    """What rounding alone may do to a score. A log or logit magnifies it where a probability is saturated.
+
+    precision_error: by how much the precision that the rows ran in was seen to change outputs: batches of different
+    sizes may differ by as much.
+    """
     if any(p.scale != "raw" for p in picks):
         return _SCALED_TOLERANCE
     half = any(signature.output(p.output).dtype == np.float16 for p in picks)
-    return _HALF_BATCH_TOLERANCE if half else _BATCH_TOLERANCE
+    return max(_HALF_BATCH_TOLERANCE if half else _BATCH_TOLERANCE, 2 * precision_error)
 
 
 def check_finite(subject: Subject, method: str, x: Floats, baselines: Floats, rows: Floats) -> None:

@@ -44,6 +44,7 @@ class InstanceRun:
         self._works: list[Work] = []
         self._asked = self._scored = 0
         self._clipped = False
+        self._exact = shared.request.exact
 
     async def explain(self) -> InstanceExplained:
         """Explain. Raises AssayError, and RowsInteract where the model must not be run in batches."""
@@ -77,7 +78,8 @@ class InstanceRun:
         if batched and alone is not None:
             await self._wait(alone)
             difference = alone_difference(alone.outputs(), wanted.picks, found)
-            if difference > allowed_difference(wanted.picks, self._signature):
+            error = 0.0 if self._exact else self._model.precision_error
+            if difference > allowed_difference(wanted.picks, self._signature, error):
                 raise RowsInteract(difference, self._asked)
         self._clipped = clipped(wanted.picks, self._signature, found)
         scores = Scores(found[head : head + plan.size], found[0], found[1:head])
@@ -167,7 +169,8 @@ class InstanceRun:
 
     def _submit(self, plan: Plan, readout: Readout, *, alone: bool = False, least: int = 0) -> Work:
         padded = self._request.reproducible and self._model.batching.batched and not alone
-        work = Work(self._shared.job, self._model, self._subject, plan, readout, alone, padded, least)
+        about = (self._shared.job, self._model, self._subject)
+        work = Work(*about, plan, readout, alone, padded, least, self._exact)
         self._works.append(work)
         self._shared.scheduler.submit(work)
         return work

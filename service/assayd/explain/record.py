@@ -89,6 +89,8 @@ def record_of(
                 "device": stack.device,
                 "provider": model.provider,
                 "threads": model.threads,
+                "precision": "fp32" if request.exact else model.precision,
+                "precision_error": 0.0 if request.exact else model.precision_error,
                 "batching": described(model.batching),
                 "reproducible": request.reproducible,
             },

@@ -9,7 +9,7 @@ from typing import Any
 from assayd.explain.canonical import Canonical
 from assayd.scheduler.work import Caller
 from assayd.types.arrays import Array
-from assayd.types.method import Method
+from assayd.types.method import Method, differentiates
 from assayd.types.model import ModelSpec, ModelVersion
 from assayd.types.request import PerInput, TargetSpec
 
@@ -74,6 +74,11 @@ class ExplainRequest:
     def instances(self) -> int:
         """B."""
         return len(next(iter(self.inputs.values())))
+
+    @property
+    def exact(self) -> bool:
+        """Whether its rows run in fp32, whatever the device's precision: differences of near scores need every bit."""
+        return self.reproducible or differentiates(self.method)
 
 
 @dataclass(frozen=True, eq=False)

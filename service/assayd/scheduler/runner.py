@@ -69,8 +69,9 @@ def _batch(slices: Sequence[Slice]) -> Batch:
     chunks = tuple(
         Chunk(s.work.subject, s.work.plan.rows(s.start, s.start + s.rows), s.work.readout, s.rows) for s in slices
     )
-    model = slices[0].work.model
-    return Batch(model.digest, model.batching.batched, chunks, slices[0].work.padded, model.steady)
+    first = slices[0].work
+    model = first.model
+    return Batch(model.digest, model.batching.batched, chunks, first.padded, model.steady, first.exact)
 
 
 def _joined(results: Sequence[ChunkResult]) -> ChunkResult:

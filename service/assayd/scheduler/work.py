@@ -20,9 +20,9 @@ WEIGHTS: Mapping[str, float] = {"low": 1.0, "normal": 2.0, "high": 4.0}
 """Share of the device by priority."""
 
 
-def batch_key(model: LoadedModel, subject: Subject, *, padded: bool = False) -> Hashable:
+def batch_key(model: LoadedModel, subject: Subject, *, padded: bool = False, exact: bool = False) -> Hashable:
     """Rows for which this is the same may share a batch."""
-    return (model.digest, model.batching.batched, padded, shape_key(subject))
+    return (model.digest, model.batching.batched, padded, exact and model.precision != "fp32", shape_key(subject))
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,8 @@ class Work:
 
     scored_rows: so many of its first rows are scored.
     alone: its rows go one by one and share no batch. padded: its batches all have one size, filled up where they have
-    fewer rows. least: with fewer of its first rows nothing can be said.
+    fewer rows. exact: in fp32, whatever the device's precision. least: with fewer of its first rows nothing can be
+    said.
     """
 
     job: Job
@@ -73,6 +74,7 @@ class Work:
     alone: bool = False
     padded: bool = False
     least: int = 0
+    exact: bool = False
     number: int = field(default_factory=lambda: next(_numbers))
     submitted: float = 0.0
     computing: float = 0.0
@@ -84,7 +86,7 @@ class Work:
 
     def __post_init__(self) -> None:
         self.finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.batch_key = batch_key(self.model, self.subject, padded=self.padded)
+        self.batch_key = batch_key(self.model, self.subject, padded=self.padded, exact=self.exact)
 
     @property
     def singly(self) -> bool:

@@ -5,7 +5,7 @@ import onnxruntime as ort
 import pytest
 
 from assayd.engine.onnxruntime_session import Session, SessionOptions, said
-from assayd.errors import InvalidModel, ModelFailed, OutOfMemory
+from assayd.errors import DeviceLost, InvalidModel, ModelFailed, OutOfMemory
 from tests.models import zoo
 
 CPU = SessionOptions(threads=1, provider="cpu")
@@ -95,6 +95,66 @@ def test_a_device_without_room_is_told_apart(given, text):
     assert text not in got.value.message
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CUDA failure 700: an illegal memory access was encountered",
+        "CUDNN failure 5000: CUDNN_STATUS_EXECUTION_FAILED; CUDA error cudaErrorLaunchFailure",
+        "CUDA failure 716: misaligned address",
+    ],
+)
+def test_a_device_that_is_lost_to_the_process_is_told_apart(given, text):
+    given(error=RuntimeError(text))
+    with pytest.raises(DeviceLost, match="can't be used by this process any more"):
+        load(b"").run({})
+
+
+def test_a_device_that_merely_failed_once_is_not_lost(given):
+    given(error=RuntimeError("CUDA failure 70000: something else"))
+    with pytest.raises(ModelFailed) as got:
+        load(b"").run({})
+    assert not isinstance(got.value, DeviceLost)
+
+
+def test_bound_inputs_and_outputs_stay_where_they_are():
+    session = load(zoo.two_by_two())
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(3, 4)).astype(np.float32), rng.normal(size=(3, 6)).astype(np.float32)
+    want = session.run({"a": a, "b": b})
+    place = session.device.empty((5, 3), np.dtype(np.float32))
+    feeds = {"a": session.device.upload(a), "b": b}
+    found = session.run_bound(feeds, {"logits": place.rows(1, 4)}, fetch=["total"])
+    np.testing.assert_array_equal(place.held.numpy()[1:4], want["logits"])
+    np.testing.assert_array_equal(found["total"], want["total"])
+    left = session.run_bound(feeds, {}, leave=["total"])["total"]
+    assert (left.shape, left.dtype) == ((3, 1), np.float32)
+    np.testing.assert_array_equal(left.held.numpy(), want["total"])
+    with pytest.raises(ValueError, match="12 bytes can't be seen as float64"):
+        left.seen_as(np.dtype(np.float64), (2,))
+
+
+def test_a_bound_run_fails_as_any_other():
+    session = load(zoo.mlp())
+    with pytest.raises(ModelFailed, match="onnxruntime failed to run the model"):
+        session.run_bound({"x": np.ones((1, 5), np.float32)}, {}, fetch=["y"])
+
+
+def test_a_rebuilt_session_is_the_same_program():
+    session = load(zoo.mlp())
+    x = {"x": np.ones((2, 8), np.float32)}
+    before = session.run(x)["y"]
+    session.rebuild()
+    np.testing.assert_array_equal(session.run(x)["y"], before)
+
+
+def test_another_session_differs_in_what_is_said_alone():
+    session = load(zoo.mlp())
+    x = {"x": np.ones((2, 8), np.float32)}
+    other = session.another(threads=2)
+    assert (other._options.threads, other._options.provider) == (2, "cpu")
+    np.testing.assert_array_equal(other.run(x)["y"], session.run(x)["y"])
+
+
 def test_sequences_cannot_be_scored(given):
     given(results=[[{"cat": 1.0}]])
     with pytest.raises(ModelFailed, match="'y0' isn't a tensor"):
@@ -134,3 +194,13 @@ def test_a_session_for_which_there_is_no_memory_is_no_invalid_model(monkeypatch,
     monkeypatch.setattr("assayd.engine.onnxruntime_session.ort.InferenceSession", refuse)
     with pytest.raises(OutOfMemory):
         Session(b"", SessionOptions(), free_shapes=False)
+
+
+@pytest.mark.parametrize(("precision", "flag"), [("fp32", "0"), ("fp16", "0"), ("tf32", "1")])
+def test_tf32_is_off_unless_it_is_asked_for(given, monkeypatch, precision, flag):
+    given(providers=["CUDAExecutionProvider"])
+    asked = []
+    made = ort.InferenceSession
+    monkeypatch.setattr(ort, "InferenceSession", lambda *a, providers, **k: asked.append(providers) or made(*a, **k))
+    load(b"", SessionOptions(provider="cuda", precision=precision, search="EXHAUSTIVE"))
+    assert asked[0][0] == ("CUDAExecutionProvider", {"use_tf32": flag, "cudnn_conv_algo_search": "EXHAUSTIVE"})

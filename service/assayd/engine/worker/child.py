@@ -19,10 +19,10 @@ from assayd.engine.worker import messages as m
 from assayd.engine.worker.arrays import Bytes
 from assayd.engine.worker.failures import told
 from assayd.engine.worker.frames import FROM_FRONT, FROM_WORKER, Received, Wire, framed
-from assayd.engine.worker.limits import OUT_OF_MEMORY
+from assayd.engine.worker.limits import DEVICE_LOST, OUT_OF_MEMORY
 from assayd.engine.worker.memory import contents, mapped
 from assayd.engine.worker.stack import results_stacked, unstacked
-from assayd.errors import TooLarge
+from assayd.errors import DeviceLost, TooLarge
 from assayd.types.subject import Subject
 
 _MODEL = "model"
@@ -63,6 +63,8 @@ class Worker:
         if isinstance(asked, m.Release):
             for number in asked.numbers:
                 self._subjects.pop(number, None)
+                if self._backend is not None:
+                    self._backend.release(number)
             return None
         ticket = next(self._tickets)
         self._prepared[ticket] = self._model.prepare(self._batch(asked))
@@ -84,7 +86,7 @@ class Worker:
                 said, unstacked(asked.blocks, [rows for *_, rows in said]), strict=True
             )
         )
-        return Batch(_MODEL, asked.batched, chunks, asked.padded, asked.steady)
+        return Batch(_MODEL, asked.batched, chunks, asked.padded, asked.steady, asked.exact)
 
     def run(self, got: Received) -> m.Results | m.Scored:
         """Run a batch that was prepared, or small ones as they come."""
@@ -131,6 +133,8 @@ def _converse(end: socket.socket, answer: Callable[[Received], Any], kind: objec
             got = wire.receive(descriptors=True)
             try:
                 said = answer(got)
+            except DeviceLost:
+                raise
             except Exception as error:  # noqa: BLE001 - the front raises it
                 said = told(error)
             if said is not None:
@@ -140,6 +144,9 @@ def _converse(end: socket.socket, answer: Callable[[Received], Any], kind: objec
         status = 0
     except MemoryError:
         status = OUT_OF_MEMORY
+    except DeviceLost:
+        traceback.print_exc()
+        status = DEVICE_LOST
     except BaseException:  # noqa: BLE001 - the process ends here, and the server's log says why
         traceback.print_exc()
     finally:

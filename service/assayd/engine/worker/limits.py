@@ -20,6 +20,9 @@ _FIRST_TO_GO = "500"
 OUT_OF_MEMORY = 12
 """Exit status of a worker that has no memory left to say so."""
 
+DEVICE_LOST = 13
+"""Exit status of a worker that can't compute on its GPU any more; another process can."""
+
 
 def confine(parent: int, memory_bytes: int | None, *, offline: bool) -> None:
     """Confine this process. parent: the server's process id. memory_bytes: of address space, or None. offline: without

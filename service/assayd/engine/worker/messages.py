@@ -110,6 +110,7 @@ class Prepare:
     chunks: Ints
     blocks: Annotated[tuple[RowBlock, ...], ASIDE]
     steady: bool = False
+    exact: bool = False
 
 
 @dataclass(frozen=True)

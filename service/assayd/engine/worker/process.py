@@ -21,12 +21,12 @@ import numpy as np
 
 from assayd.engine.backend import Batch, ChunkResult, LoadedModel, NotRun
 from assayd.engine.options import SessionOptions
-from assayd.engine.quarantine import MEMORY
+from assayd.engine.quarantine import DEVICE, MEMORY
 from assayd.engine.worker import messages as m
 from assayd.engine.worker.arrays import Malformed
 from assayd.engine.worker.failures import raised
 from assayd.engine.worker.frames import FROM_WORKER, Frame, Wire, framed
-from assayd.engine.worker.limits import OUT_OF_MEMORY
+from assayd.engine.worker.limits import DEVICE_LOST, OUT_OF_MEMORY
 from assayd.engine.worker.memory import Shared, file_of
 from assayd.engine.worker.room import MemoryKills
 from assayd.engine.worker.spawn import Started
@@ -211,6 +211,8 @@ class Process:
         )
         if memory:
             return MEMORY
+        if status == DEVICE_LOST:
+            return DEVICE
         return f"killed by signal {-status}" if status < 0 else f"exit {status}"
 
     def _read_log(self) -> None:
@@ -381,7 +383,8 @@ class Process:
             [(chunk.subject.number, n, chunk.rows) for chunk, n in zip(batch.chunks, numbers, strict=True)], np.int64
         )
         rows = stacked(batch.chunks)
-        crossing = m.Prepare(subjects, batch.batched, batch.padded, readouts, chunks, rows, batch.steady)
+        how = (batch.steady, batch.exact)
+        crossing = m.Prepare(subjects, batch.batched, batch.padded, readouts, chunks, rows, *how)
         return crossing, list(new.values())
 
     def _ask_with_rows(

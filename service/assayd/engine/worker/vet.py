@@ -5,12 +5,14 @@ That its numbers are right nobody can tell; that they have the extents the front
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from assayd.engine.backend import Batch, Chunk, ChunkResult, LoadedModel, Whole
 from assayd.engine.worker.arrays import Malformed
 from assayd.types.model import Signature, TensorSignature
 
+PRECISIONS = ("fp32", "tf32", "fp16")
 PROVIDERS = ("CPUExecutionProvider", "CUDAExecutionProvider")
 _MOST_AXES = 32
 _MOST_EXTENT = 2**40
@@ -21,6 +23,7 @@ def vet_model(loaded: LoadedModel, most_rows: int) -> None:
     """Raises Malformed where no model is like this. most_rows: of any batch of the device."""
     batching = loaded.batching
     _must(loaded.provider in PROVIDERS, "provider")
+    _must(loaded.precision in PRECISIONS and 0 <= loaded.precision_error < math.inf, "precision")
     _must(1 <= batching.max_rows <= (most_rows if batching.batched else 1), "batching")
     _must(0 <= loaded.threads <= _MOST_THREADS, "number of threads")
     if loaded.tuning is not None:

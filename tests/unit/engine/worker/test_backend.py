@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from assayd.engine.backend import Batch, Chunk, NotRun, Whole
+from assayd.engine.in_process import InProcessBackend
 from assayd.engine.options import SessionOptions
 from assayd.engine.worker.backend import WorkerBackend
 from assayd.engine.worker.process import WorkerBug
@@ -542,6 +543,22 @@ def test_a_revived_model_is_demoted_as_before_and_still_runs_what_was_planned(ba
     assert backend.revive("m", data).batching == demoted.batching
     np.testing.assert_array_equal(run(backend, samples(x)), planned)
     np.testing.assert_array_equal(run(backend, samples(x[:1], batched=False))[0], planned[0][:1])
+
+
+def test_which_batches_are_exact_crosses_and_so_does_what_low_precision_costs():
+    made = WorkerBackend(SessionOptions(threads=1, realiser="graph", precision="fp16"), 8)
+    try:
+        loaded = made.load("m", zoo.mlp())
+        assert (loaded.precision, 0 < loaded.precision_error < 1e-2) == ("fp16", True)
+        asked = samples(rows(5, 8))
+        fast, exact = run(made, asked)[0], run(made, replace(asked, exact=True))[0]
+    finally:
+        made.close()
+    plain = InProcessBackend(SessionOptions(threads=1), 8)
+    plain.load("m", zoo.mlp())
+    want = plain.run(plain.prepare(asked))[0]
+    np.testing.assert_allclose(exact, want, atol=1e-6)
+    assert np.abs(fast - want).max() > 1e-5
 
 
 def test_a_revived_model_is_proven_by_the_same_instance(backend):

@@ -1,18 +1,24 @@
 """What a worker does with what it is told, in this process."""
 
 import os
+import socket
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from assayd import errors
 from assayd.engine.options import SessionOptions
+from assayd.engine.quarantine import cause_word
+from assayd.engine.worker import child
 from assayd.engine.worker import messages as m
 from assayd.engine.worker.arrays import Malformed
 from assayd.engine.worker.child import Worker, _too_large
 from assayd.engine.worker.failures import raised, told
-from assayd.engine.worker.frames import FROM_WORKER, Limits, Received, framed
+from assayd.engine.worker.frames import FROM_WORKER, Limits, Received, Wire, framed
+from assayd.engine.worker.limits import DEVICE_LOST, OUT_OF_MEMORY
 from assayd.engine.worker.memory import Shared, contents, file_of, mapped
+from assayd.engine.worker.process import Process
 from assayd.types.rows import Pick, PlainRows
 from tests.models import zoo
 
@@ -103,6 +109,37 @@ def test_an_answer_beyond_the_limit_is_refused_here_already():
     assert not frame.within(Limits(2**20, 799))
     assert not frame.within(Limits(5, 2**20))
     assert "2000000000 bytes" in _too_large(2 * 10**9).message
+
+
+def test_a_worker_that_lost_its_gpu_ends_and_any_other_error_is_an_answer(monkeypatch):
+    class Ended(BaseException):
+        pass
+
+    def end(status):
+        raise Ended(status)
+
+    def answer(_):
+        raise failures.pop(0)
+
+    monkeypatch.setattr(child.os, "_exit", end)
+    front, back = socket.socketpair()
+    with front, back:
+        wire = Wire(front, FROM_WORKER)
+        for number in range(2):
+            wire.send(framed(m.Run, m.Run(number)))
+        failures = [errors.ModelFailed("once"), errors.DeviceLost("an illegal memory access")]
+        with pytest.raises(Ended) as ended:
+            child._converse(back, answer, m.RunAnswer)
+        assert ended.value.args == (DEVICE_LOST,)
+        assert wire.receive().read(m.RunAnswer).message == "once"
+
+
+@pytest.mark.parametrize(
+    ("status", "word"), [(-11, "crashed"), (1, "gone"), (OUT_OF_MEMORY, "memory"), (DEVICE_LOST, "gpu")]
+)
+def test_a_cause_of_loss_is_told_by_how_the_process_ended(status, word):
+    process = SimpleNamespace(_bad_alloc=False, _memory_kills=SimpleNamespace(lately=lambda: False))
+    assert cause_word(Process._ending(process, status)) == word
 
 
 @pytest.mark.parametrize("data", [b"", b"x", os.urandom(3_000_000)], ids=len)

@@ -128,6 +128,7 @@ SIGNATURE = Signature(
         (m.ControlAnswer, m.Bug("Traceback …")),
         (m.Making, m.Release((1, 2**40))),
         (m.Making, m.Prepare((), True, False, (PICKS, Whole(("y",))), np.array([[5, 0, 14], [6, 1, 2]]), BLOCKS)),
+        (m.Making, m.Prepare((), True, False, (PICKS,), np.array([[5, 0, 16]]), BLOCKS, steady=True, exact=True)),
         (m.PrepareAnswer, m.Ready(3)),
         (m.RunAnswer, m.Results((np.ones((2, 3)), {"y": np.ones((1, 2), np.float16)}))),
         (m.Watch, m.Ping(1)),
