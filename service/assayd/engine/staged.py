@@ -26,6 +26,7 @@ from assayd.types.subject import Subject
 log = logging.getLogger(__name__)
 
 _RESIDENT_BYTES = 1024**3
+_AXES = 256
 _COMPUTED = (np.dtype(np.float32), np.dtype(np.float64))
 """What numpy and onnxruntime compute and round alike. Not a half made of a float64: one of them rounds twice."""
 
@@ -44,6 +45,7 @@ class StagedRealiser:
         self._make = make
         self._sessions: dict[Stage, Session] = {}
         self._residents = Residents(self._uploaded, _RESIDENT_BYTES)
+        self._axes: dict[tuple[int, int, int], DeviceTensor] = {}
         self.sent_bytes = 0
 
     # ---- for the backend ---------------------------------------------------------------------------------------
@@ -173,11 +175,9 @@ class StagedRealiser:
         feeds: Feeds = {}
         rank = len(place.shape)
         for number, axis in enumerate(block.axes):
-            along = [1] * rank
-            along[axis + 1] = place.shape[axis + 1]
             column = (-1, *(1,) * (rank - 1))
             start = block.starts[:, number]
-            feeds[f"at{number}"] = np.arange(place.shape[axis + 1], dtype=np.int32).reshape(along)
+            feeds[f"at{number}"] = self._along(place.shape[axis + 1], axis + 1, rank)
             feeds[f"before{number}"] = _int32(start - 1).reshape(column)
             feeds[f"stop{number}"] = _int32(start + block.sizes[:, number]).reshape(column)
         x, baselines = resident.x(name), resident.baselines(name)
@@ -195,6 +195,16 @@ class StagedRealiser:
             "feature": _int32(block.feature).reshape(column),
         }
         self._select("feature", x, moved, None, feeds, place)
+
+    def _along(self, extent: int, axis: int, rank: int) -> DeviceTensor:
+        """The numbers of an axis, int32 [1, …, extent, …]."""
+        found = self._axes.get((extent, axis, rank))
+        if found is None:
+            if len(self._axes) >= _AXES:
+                self._axes.clear()
+            shape = tuple(extent if at == axis else 1 for at in range(rank))
+            found = self._axes[extent, axis, rank] = self._uploaded(np.arange(extent, dtype=np.int32).reshape(shape))
+        return found
 
     # ---- stages ------------------------------------------------------------------------------------------------
 

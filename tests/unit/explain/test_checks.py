@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from assayd.errors import ModelNotFinite, NotFinite
-from assayd.explain.checks import alone_difference, check_finite
+from assayd.explain.checks import allowed_difference, alone_difference, check_finite
+from assayd.types.model import Signature, TensorSignature
 from assayd.types.rows import Pick
 from assayd.types.subject import Subject
 
@@ -20,6 +21,14 @@ def test_the_difference_is_a_share_of_the_largest_score():
     assert difference([0.0, 0.0], 0.0) == 0
     assert difference([0.0, 0.0], 1e-30) > 1
     assert difference([1.0, 2.0], 4.0, weights=np.array([1.0, 1.0])) == pytest.approx(1 / 4)
+
+
+def test_a_difference_may_be_as_large_as_the_error_of_the_precision_that_rows_ran_in():
+    signature = Signature((), (TensorSignature("y", np.dtype("float32"), (2,)),))
+    picks = (Pick("y", np.array([0])),)
+    exact = allowed_difference(picks, signature)
+    assert allowed_difference(picks, signature, exact / 10) == exact
+    assert allowed_difference(picks, signature, 0.003) == pytest.approx(0.006)
 
 
 def scores(*values):
