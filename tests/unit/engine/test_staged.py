@@ -109,6 +109,26 @@ def test_nan_bits_and_the_sign_of_zero_are_selected_not_computed(realiser):
     np.testing.assert_array_equal(got, [bits, bits[::-1], [bits[0], bits[2], bits[2], bits[0]]])
 
 
+BESIDE_A_TIE = 2.0**-11 + 2.0**-30
+"""1 and this is nearer to 1 + 2^-10 than to 1 among halves; as a float32 it is half-way, and goes to the even one."""
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        NudgeRows(np.zeros(1, np.int32), np.array([BESIDE_A_TIE])),
+        MaskRows(np.array([[(1 + BESIDE_A_TIE) / 2]]), np.zeros(1, np.int32)),
+    ],
+    ids=["nudge", "blend"],
+)
+def test_halves_are_rounded_once(realiser, block):
+    x = np.array([1.0 if isinstance(block, NudgeRows) else 2.0], np.float16)
+    ids, scale = {"x": np.zeros(1, np.int32)}, {"x": np.ones(())}
+    subject = Subject({"x": x}, {"x": np.zeros((1, 1), np.float16)}, Segments(ids, 1), scale=scale)
+    assert host(made(realiser, subject, [block])["x"]) == np.float16(1 + 2.0**-10)
+    check(realiser, subject, block)
+
+
 def test_a_plan_that_makes_too_few_rows_is_a_bug(realiser):
     rng = np.random.default_rng(5)
     subject = a_subject(rng, FLOATS)

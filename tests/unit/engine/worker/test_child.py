@@ -127,6 +127,7 @@ def test_a_worker_that_lost_its_gpu_ends_and_any_other_error_is_an_answer(monkey
         wire = Wire(front, FROM_WORKER)
         for number in range(2):
             wire.send(framed(m.Run, m.Run(number)))
+        front.shutdown(socket.SHUT_WR)
         failures = [errors.ModelFailed("once"), errors.DeviceLost("an illegal memory access")]
         with pytest.raises(Ended) as ended:
             child._converse(back, answer, m.RunAnswer)
