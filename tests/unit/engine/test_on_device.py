@@ -10,7 +10,8 @@ from assayd.engine.backend import Batch, Chunk, Whole
 from assayd.engine.in_process import InProcessBackend
 from assayd.engine.onnxruntime_session import Session
 from assayd.engine.options import SessionOptions
-from assayd.errors import OutOfMemory
+from assayd.engine.probes import blind_probes
+from assayd.errors import OutOfMemory, Terminated
 from assayd.types.rows import BoxRows, MaskRows, NudgeRows, Pick, PlainRows, SampleRows
 from assayd.types.subject import Segments, Subject
 from tests.models import zoo
@@ -211,3 +212,39 @@ def test_subjects_leave_the_device_when_they_are_released():
     assert realiser.resident_bytes > 0
     backend.release(subject.number)
     assert realiser.resident_bytes == 0
+
+
+@pytest.mark.parametrize(("seconds", "taken"), [((2.0, 1.0), "EXHAUSTIVE"), ((1.0, 2.0), "HEURISTIC")])
+def test_the_quicker_search_for_convolutions_is_kept_at_the_size_that_runs(spy, monkeypatch, seconds, taken):
+    backend = loaded(GRAPH)
+    several = backend._residents["m"].several
+    ran, now = [], [0.0]
+
+    def run_at_a_price(self, feeds):
+        search = self._options.search
+        ran.append((search, feeds["x"].shape[0]))
+        now[0] += seconds[search == "EXHAUSTIVE"]
+        return original(self, feeds)
+
+    original = Session.run
+    monkeypatch.setattr(Session, "run", run_at_a_price)
+    probes = list(blind_probes(several.signature))
+    kept = module._by_best_search(several, 16, probes, lambda: now[0])
+    assert kept.session._options.search == taken
+    assert set(ran) == {("HEURISTIC", 16), ("EXHAUSTIVE", 16)}
+
+
+def test_a_bound_run_can_be_stopped():
+    backend = loaded(GRAPH)
+    session = device_of(backend).full.program.session
+    bound = session._bound
+
+    def stopped(feeds):
+        backend.terminate("m")
+        return bound(feeds)
+
+    session._bound = stopped
+    with pytest.raises(Terminated):
+        run(backend, plain_chunk(16))
+    session._bound = bound
+    assert len(run(backend, plain_chunk(16))[0]) == 16
