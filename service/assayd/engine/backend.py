@@ -92,6 +92,11 @@ class LoadedModel:
     precision_error: float = 0.0
     on_host: tuple[str, ...] = ()
 
+    @property
+    def on_gpu(self) -> bool:
+        """Whether a GPU runs it."""
+        return self.provider == "CUDAExecutionProvider"
+
 
 @dataclass(frozen=True)
 class Worker:

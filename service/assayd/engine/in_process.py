@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain
+from itertools import chain, tee
 
 from assayd.engine.backend import Batch, ChunkResult, LoadedModel, Prepared, Worker, in_turn, shape_key
 from assayd.engine.bench import swept
@@ -22,6 +22,7 @@ from assayd.engine.readout import read_out
 from assayd.engine.realise import realise_chunk
 from assayd.engine.staged import StagedRealiser
 from assayd.engine.steady import unsteady
+from assayd.engine.witness import refused, witnesses
 from assayd.errors import ModelUnfit, NotReproducible
 from assayd.graph.programs import Programs, programs_of
 from assayd.types.model import Batching, Signature, Tuning
@@ -42,7 +43,7 @@ class _Resident:
     fixed: runs it in batches of `fixed_rows` with the owner's threads, which no measurement changes; None until
     somebody wants the same bits. random: operators by which it draws. blind: its batches were proven by blind probes,
     whatever callers sent later. steady: how it is run for the same bits, once that is decided. device: runs its
-    batches on a GPU, but the steady ones.
+    batches on a GPU, but the steady ones. witnesses: what the proof runs, until it is settled.
     """
 
     loaded: LoadedModel
@@ -57,6 +58,7 @@ class _Resident:
     blind: bool = False
     steady: LoadedModel | None = None
     device: OnDevice | None = None
+    witnesses: tuple[Program, Session] | None = None
     spare: dict[Hashable, list[Buffers]] = field(default_factory=dict)
 
 
@@ -185,7 +187,14 @@ class InProcessBackend:
         """Run the proof and keep what it decides; the session that is no longer needed goes."""
         if resident.opened is None or resident.one is None:
             return
-        proof: Proof = prove(resident.one, resident.opened, probes)
+        if resident.witnesses is None:
+            resident.witnesses = plain, opened = witnesses(resident.one, resident.opened)
+            self.sessions_built += len({plain.session, opened} - {resident.one.session, resident.opened})
+        plain, opened = resident.witnesses
+        probes, again = tee(probes)
+        proof: Proof = prove(plain, opened, probes)
+        if proof.verdict is Verdict.PROVEN and (why := refused(proof.signature, resident.opened, opened, again)):
+            proof = replace(proof, verdict=Verdict.INTERACT, reason=why)
         open_question = proof.verdict is Verdict.INCONCLUSIVE
         if proof.verdict is Verdict.PROVEN:
             signature, batching = proof.signature, Batching(True, "", resident.most_rows)
@@ -197,7 +206,7 @@ class InProcessBackend:
             reason = f"the model draws random numbers ({drawing})" if drawing else proof.reason
             signature, batching = resident.one_by_one, Batching(False, reason, 1)
         if not open_question:
-            resident.opened = None
+            resident.opened = resident.witnesses = None
         resident.loaded = replace(resident.loaded, signature=signature, batching=batching, open_question=open_question)
 
     def prove(self, digest: str, subject: Subject) -> LoadedModel:
@@ -231,7 +240,8 @@ class InProcessBackend:
             if not reason:
                 batching = Batching(True, "", resident.fixed_rows)
                 threads = self._options.threads
-                resident.steady = replace(resident.loaded, batching=batching, threads=threads, steady=True)
+                exact = replace(resident.loaded, precision="fp32", precision_error=0.0)
+                resident.steady = replace(exact, batching=batching, threads=threads, steady=True)
                 return resident.steady
         elif not resident.loaded.batching.batched and not resident.loaded.open_question:
             reason = resident.loaded.batching.reason
@@ -261,9 +271,15 @@ class InProcessBackend:
         return resident.one
 
     def _row_by_row(self, resident: _Resident, reason: str) -> LoadedModel:
-        batching, threads = Batching(False, reason, 1), self._options.threads
-        signature = resident.one_by_one
-        return replace(resident.loaded, signature=signature, batching=batching, open_question=False, threads=threads)
+        return replace(
+            resident.loaded,
+            signature=resident.one_by_one,
+            batching=Batching(False, reason, 1),
+            open_question=False,
+            threads=self._options.threads,
+            precision="fp32",
+            precision_error=0.0,
+        )
 
     def unload(self, digest: str) -> None:
         """Forget the model; batches already prepared still run."""

@@ -78,13 +78,17 @@ class InstanceRun:
         if batched and alone is not None:
             await self._wait(alone)
             difference = alone_difference(alone.outputs(), wanted.picks, found)
-            error = 0.0 if self._exact else self._model.precision_error
-            if difference > allowed_difference(wanted.picks, self._signature, error):
+            if difference > self._allowed(wanted.picks):
                 raise RowsInteract(difference, self._asked)
         self._clipped = clipped(wanted.picks, self._signature, found)
         scores = Scores(found[head : head + plan.size], found[0], found[1:head])
         attribution = await self._rounds(explanation, scores, wanted)
         return await self._result(attribution, scores, wanted, difference, len(lone))
+
+    def _allowed(self, picks: tuple[Pick, ...]) -> float:
+        model = self._model
+        error = 0.0 if self._exact else model.precision_error
+        return allowed_difference(picks, self._signature, on_gpu=model.on_gpu, precision_error=error)
 
     async def _begin(self, head: int) -> tuple[Explanation, Plan]:
         """The method under way, and its first plan as far as the budget reaches."""

@@ -8,10 +8,12 @@ import pytest
 from assayd.engine import on_device as module
 from assayd.engine.backend import Batch, Chunk, Whole
 from assayd.engine.in_process import InProcessBackend
+from assayd.engine.on_device import Sent
 from assayd.engine.onnxruntime_session import Session
 from assayd.engine.options import SessionOptions
 from assayd.engine.probes import blind_probes
 from assayd.errors import OutOfMemory, Terminated
+from assayd.types.model import Tuning
 from assayd.types.rows import BoxRows, MaskRows, NudgeRows, Pick, PlainRows, SampleRows
 from assayd.types.subject import Segments, Subject
 from tests.models import zoo
@@ -142,6 +144,17 @@ def test_each_session_runs_one_size(spy):
         assert [len(r) for r in results] == [rows]
     sizes = {session: {n for s, n in spy.seen if s == session} for session, _ in spy.seen}
     assert sorted(sizes.values(), key=min) == [{4}, {16}]
+
+
+def test_the_size_that_was_tuned_is_the_devices_and_steady_batches_keep_to_the_plain_way():
+    backend = InProcessBackend(GRAPH, None)
+    of = backend.load("m", zoo.cnn(), Tuning(12, 1))
+    assert (of.batching.max_rows, device_of(backend).full.size, device_of(backend).small.size) == (12, 12, 3)
+    backend.steady("m", zoo.cnn())
+    kinds = ({}, {"exact": True}, {"steady": True}, {"steady": True, "padded": True, "exact": True})
+    made = [backend.prepare(Batch("m", True, (plain_chunk(2),), **kind)) for kind in kinds]
+    assert [isinstance(one, Sent) for one in made] == [True, True, False, False]
+    assert all(len(backend.run(one)[0]) == 2 for one in made)
 
 
 def test_out_of_memory_rebuilds_once_and_goes_on_in_parts(spy):

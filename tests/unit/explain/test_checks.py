@@ -27,8 +27,17 @@ def test_a_difference_may_be_as_large_as_the_error_of_the_precision_that_rows_ra
     signature = Signature((), (TensorSignature("y", np.dtype("float32"), (2,)),))
     picks = (Pick("y", np.array([0])),)
     exact = allowed_difference(picks, signature)
-    assert allowed_difference(picks, signature, exact / 10) == exact
-    assert allowed_difference(picks, signature, 0.003) == pytest.approx(0.006)
+    assert allowed_difference(picks, signature, precision_error=exact / 10) == exact
+    assert allowed_difference(picks, signature, precision_error=0.003) == pytest.approx(0.006)
+
+
+@pytest.mark.parametrize(("dtype", "on_gpu", "allowed"), [("float32", 1e-3, 1e-5), ("float16", 2**-9, 2**-9)])
+def test_on_a_gpu_a_difference_may_be_as_large_as_that_of_its_algorithms(dtype, on_gpu, allowed):
+    signature = Signature((), (TensorSignature("y", np.dtype(dtype), (2,)),))
+    picks = (Pick("y", np.array([0])),)
+    assert allowed_difference(picks, signature) == allowed
+    assert allowed_difference(picks, signature, on_gpu=True) == on_gpu
+    assert allowed_difference(picks, signature, on_gpu=True, precision_error=0.003) == pytest.approx(0.006)
 
 
 def scores(*values):
