@@ -291,7 +291,7 @@ class InProcessBackend:
         with self._preparing:
             return self._prepare(batch)
 
-    def _prepare(self, batch: Batch) -> _Prepared:
+    def _prepare(self, batch: Batch) -> _Prepared | Sent:
         resident = self._residents[batch.digest]
         if resident.device is not None and batch.batched and not batch.padded and not batch.steady:
             return resident.device.prepare(batch)
