@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
@@ -21,19 +22,29 @@ class Canonical:
         return rfc8785.dumps(self.value)
 
 
-def canonical(members: Mapping[str, Any]) -> bytes:
-    """An object of values, of `Canonical` ones, and of mappings of both. Its keys are ASCII, so their order is
-    that of UTF-16.
-    """
-    texts = (b'"%s":%s' % (key.encode("ascii"), _text(members[key])) for key in sorted(members))
-    return b"{" + b",".join(texts) + b"}"
+_STANDS_FOR = secrets.token_hex(16)
+"""Nobody outside this process can write what stands for a part until the whole is put together."""
 
 
-def _text(value: Any) -> bytes:
+def canonical(value: Any) -> bytes:
+    """A value's text; it may hold `Canonical` ones in its mappings."""
+    parts: list[bytes] = []
+    text: bytes = rfc8785.dumps(_held(value, parts))
+    for number, part in enumerate(parts):
+        text = text.replace(b'"%s"' % _name(number).encode(), part, 1)
+    return text
+
+
+def _held(value: Any, parts: list[bytes]) -> Any:
     match value:
         case Canonical():
-            return value.text
-        case Mapping() if any(isinstance(v, Canonical) for v in value.values()):
-            return canonical(value)
+            parts.append(value.text)
+            return _name(len(parts) - 1)
+        case Mapping():
+            return {key: _held(member, parts) for key, member in value.items()}
         case _:
-            return rfc8785.dumps(value)
+            return value
+
+
+def _name(number: int) -> str:
+    return f"{_STANDS_FOR}.{number}"
