@@ -179,6 +179,7 @@ class LoadedModels:
             raise
         finally:
             self._make_room()
+            self._show()
 
     async def _revived(self, model: InUse, digest: str, cause: str) -> None:
         for tries in range(1, _TRIES + 1):
@@ -270,6 +271,7 @@ class LoadedModels:
         self._metrics.model_load_seconds.observe(loaded.load_seconds)
         model = self._models[digest] = InUse(loaded, tenant)
         self._make_room(keep=digest)
+        self._show()
         return model
 
     @contextmanager
@@ -396,6 +398,7 @@ class LoadedModels:
         """Unload a model; the next who asks loads it anew."""
         if self._models.pop(digest, None) is not None:
             self._backend.unload(digest)
+            self._show()
 
     def _make_room(self, keep: str = "") -> None:
         for digest in [d for d, m in self._models.items() if m.dropped and _idle(m)]:
