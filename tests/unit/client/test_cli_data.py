@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -198,9 +199,11 @@ def test_elsewhere_a_line_now_and_then(capsys, monkeypatch):
 
 
 def test_interrupted_it_can_be_gone_on_with(server, tmp_path):
-    server.delay_of_results = 1.0
+    server.delay_of_results = 0.2
     command = [sys.executable, "-m", "assay", *KEPT.split()]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    listening = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # which background jobs of a shell don't
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes, preexec_fn=listening) as process:
         while not (tmp_path / "out" / "manifest.jsonl").exists() or not assay.Evidence("out").done():
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)
