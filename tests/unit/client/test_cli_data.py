@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -201,9 +200,9 @@ def test_elsewhere_a_line_now_and_then(capsys, monkeypatch):
 def test_interrupted_it_can_be_gone_on_with(server, tmp_path):
     server.delay_of_results = 0.2
     command = [sys.executable, "-m", "assay", *KEPT.split()]
-    listening = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # which background jobs of a shell don't
+    listening = ["env", "--default-signal=INT"]  # which background jobs of a shell ignore
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, **pipes, preexec_fn=listening) as process:
+    with subprocess.Popen([*listening, *command], **pipes) as process:
         while not (tmp_path / "out" / "manifest.jsonl").exists() or not assay.Evidence("out").done():
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)
