@@ -1,4 +1,4 @@
-"""`assayd serve …` and `assayd health …`."""
+"""`assayd serve …`, `assayd health …` and `assayd token …`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 _USAGE = """usage: assayd serve --store DIR [flags]    run the server (assayd serve --help lists the flags)
        assayd health [ADDRESS]              exit 0 if the server at ADDRESS (default 127.0.0.1:50051) serves
+       assayd token --tenant T --roles R    make a token, and the line for the file that --tokens names
 """
 
 
@@ -18,7 +19,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         case "serve":
             return _serve(rest)
         case "health":
-            return _health(rest[-1] if rest else "127.0.0.1:50051")
+            return _health(rest[-1] if rest else os.environ.get("ASSAYD_PROBES") or "127.0.0.1:50051")
+        case "token":
+            return _token(rest)
         case _:
             sys.stderr.write(_USAGE)
             return 0 if command in ("-h", "--help", "help") else 2
@@ -66,6 +69,29 @@ def _health(address: str) -> int:
     if status != "SERVING":
         sys.stderr.write(f"assayd health: {address}: {status}\n")
     return 0 if status == "SERVING" else 1
+
+
+def _token(flags: list[str]) -> int:
+    """The token goes to standard output and the line to standard error, so that neither ends up beside the other."""
+    import argparse
+    from datetime import UTC, datetime, timedelta
+
+    from assayd.api.auth.tokens import new_token
+
+    parser = argparse.ArgumentParser("assayd token", description="Make a token. It is shown once, and kept nowhere.")
+    parser.add_argument("--tenant", required=True, help="whose models, tensors and quota it is for")
+    parser.add_argument("--roles", required=True, help="some of explain,upload,admin")
+    parser.add_argument("--days", type=float, help="so long it is good for; by default until its line is removed")
+    args = parser.parse_args(flags)
+    try:
+        expires = None if args.days is None else datetime.now(UTC) + timedelta(days=args.days)
+        token, line = new_token(args.tenant, args.roles.split(","), expires)
+    except (ValueError, OverflowError) as error:
+        sys.stderr.write(f"assayd token: {error}\n")
+        return 2
+    sys.stderr.write(f"give the token below to the caller, and add this line to the file of --tokens:\n{line}\n")
+    sys.stdout.write(f"{token}\n")
+    return 0
 
 
 if __name__ == "__main__":

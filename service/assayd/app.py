@@ -27,11 +27,17 @@ from assay.v1 import (
     server_service_pb2,
     server_service_pb2_grpc,
 )
+from assayd.api.auth.bearer import Bearer
+from assayd.api.auth.quotas import QuotaFile, Quotas
+from assayd.api.auth.tokens import TokenFile
 from assayd.api.catalogue import Catalogue
 from assayd.api.codec.vet import vet
+from assayd.api.door import Door
 from assayd.api.explain_servicer import ExplainServicer
 from assayd.api.interceptor import CallInterceptor
+from assayd.api.listener import Listener, channel_arguments
 from assayd.api.model_servicer import ModelServicer
+from assayd.api.pace import Pace
 from assayd.api.server_servicer import ServerServicer
 from assayd.engine.backend import Backend
 from assayd.engine.models import LoadedModels
@@ -68,6 +74,8 @@ class App:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        asks_who = settings.tokens is not None or settings.jwks is not None
+        self._listener = Listener(settings, asks_who=asks_who)
         self._metrics = Metrics(settings.max_model_labels)
         options = _session_options(settings)
         self._backend = _backend(settings, options, self._metrics)
@@ -93,15 +101,15 @@ class App:
         )
         self._keeper = Keeper(self._backend, self._models, self._scheduler, self._metrics)
         self._offload = Offload()
-        self._catalogue = Catalogue(store, self._models, self._metrics, settings.max_model_bytes)
-        self._interceptor = CallInterceptor(self._metrics)
+        self._quotas = Quotas(QuotaFile(settings.quotas).of) if settings.quotas else Quotas()
+        self._catalogue = Catalogue(store, self._models, self._metrics, settings.max_model_bytes, self._quotas)
+        door = Door(
+            _bearer(settings), max_calls=settings.max_concurrent_calls, max_uploads=settings.max_concurrent_uploads
+        )
+        self._interceptor = CallInterceptor(self._metrics, door, message_s=settings.max_message_s)
         self._health = health.HealthServicer()
-        channel = [
-            ("grpc.max_send_message_length", settings.max_message_bytes),
-            ("grpc.max_receive_message_length", settings.max_message_bytes),
-            ("grpc.so_reuseport", 0),
-        ]
-        self._server = grpc.aio.server(interceptors=[self._interceptor], options=channel)
+        self._server = grpc.aio.server(interceptors=[self._interceptor], options=channel_arguments(settings))
+        self._probes = grpc.aio.server(options=channel_arguments(settings))
         self._add_services()
         self._ready = False
         self.address = ""
@@ -119,7 +127,9 @@ class App:
             instances_in_flight=s.instances_in_flight,
         )
         predictor = Predictor(self._models, self._scheduler, self._metrics, max_request_rows=s.max_request_rows)
-        model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelServicer(self._catalogue), self._server)
+        model_service_pb2_grpc.add_ModelServiceServicer_to_server(
+            ModelServicer(self._catalogue, Pace(s.max_message_s, s.min_upload_bytes_per_s)), self._server
+        )
         explain_service_pb2_grpc.add_ExplainServiceServicer_to_server(
             ExplainServicer(
                 self._catalogue,
@@ -128,6 +138,8 @@ class App:
                 self._scheduler,
                 max_message_bytes=s.max_message_bytes,
                 max_deadline_s=s.max_deadline_s,
+                default_deadline_s=s.default_deadline_s,
+                quotas=self._quotas,
             ),
             self._server,
         )
@@ -143,6 +155,7 @@ class App:
             ServerServicer(_version("onnx-assay"), limits, _versions(), self._models.providers), self._server
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._probes)
         names = (*_SERVICES, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
 
@@ -160,9 +173,11 @@ class App:
         self._keeping = asyncio.create_task(self._keep(), name="keeper")
         if self._settings.models is not None:
             await self._preload(self._settings.models)
-        bound = self._server.add_insecure_port(self._settings.listen)
-        self.address = f"{self._settings.listen.rpartition(':')[0]}:{bound}"
+        self.address = self._listener.open(self._server)
         await self._server.start()
+        if self._settings.probes is not None:
+            self._probes.add_insecure_port(self._settings.probes)
+            await self._probes.start()
         self._ready = True
         await self._tell_health()
 
@@ -210,6 +225,7 @@ class App:
         await self._interceptor.idle(_FAREWELL_S)
         await self._interceptor.end(_FAREWELL_S)
         await self._server.stop(_LAST_WORDS_S)
+        await self._probes.stop(0)
         self._keeping.cancel()
         self._keeper.close()
         stopping = asyncio.create_task(self._scheduler.stop())
@@ -222,6 +238,20 @@ class App:
         self._page.shutdown()
         self._page.server_close()
         self._page_thread.join()
+
+
+def _bearer(settings: Settings) -> Bearer:
+    """Who knows credentials. PyJWT is an extra, imported where it is asked for."""
+    jwks = None
+    if settings.jwks is not None:
+        from assayd.api.auth.jwks import Jwks
+
+        if settings.jwt_issuer is None or settings.jwt_audience is None:
+            raise ValueError(
+                "--jwks needs --jwt-issuer and --jwt-audience: other tokens of the same issuer are not ours"
+            )
+        jwks = Jwks(settings.jwks, settings.jwt_issuer, settings.jwt_audience)
+    return Bearer(TokenFile(settings.tokens) if settings.tokens is not None else None, jwks)
 
 
 def _session_options(settings: Settings) -> SessionOptions:
@@ -269,7 +299,10 @@ def _most_models(settings: Settings) -> int:
 
 async def serve(settings: Settings) -> None:
     """Run until SIGTERM or SIGINT."""
-    app = App(settings)
+    try:
+        app = App(settings)
+    except ValueError as error:  # what a file says, or settings that don't go together
+        raise RuntimeError(str(error)) from error
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -18,11 +18,13 @@ AssayError
 │   └── NotReproducible       the same bits can't be promised
 ├── Exhausted
 │   ├── QueueFull             come back later
+│   │   └── TooManyCalls      … or uploads, at once
 │   ├── RowBudget             more rows than allowed
 │   ├── TimeBudget            more time than the request's budget
 │   ├── TooLarge              more bytes than allowed
 │   ├── OutOfMemory           the device has no room for one row
-│   └── ModelsFull            all models that may be loaded are in use
+│   ├── ModelsFull            all models that may be loaded are in use
+│   └── QuotaUsedUp           the tenant's
 ├── DeadlinePassed
 │   └── Terminated            the batch was stopped while it ran
 ├── Unavailable
@@ -30,6 +32,8 @@ AssayError
 │   ├── WorkerLost            the process that runs the model died
 │   │   └── WorkerNotStarted  the system has no room for another process
 │   └── StoreFull
+├── Unauthenticated           no, expired or foreign credentials
+├── PermissionDenied          credentials without the right
 ├── Unparsable                the request's bytes are no message
 └── DataLoss                  stored bytes no longer match their digest
 """
@@ -183,6 +187,16 @@ class QueueFull(Exhausted):
     reason = "QUEUE_FULL"
 
 
+class TooManyCalls(QueueFull):
+    """As many calls or uploads are under way as may be; metadata: limit."""
+
+
+class QuotaUsedUp(Exhausted):
+    """The tenant has had what it may have; metadata: tenant, quota, limit."""
+
+    reason = "QUOTA"
+
+
 class RowBudget(Exhausted):
     """More rows than the request's budget or the server's limit."""
 
@@ -247,6 +261,18 @@ class StoreFull(Unavailable):
     """The store can't write."""
 
     reason = "STORE_FULL"
+
+
+class Unauthenticated(AssayError):
+    """Credentials are missing, expired or foreign."""
+
+    reason = "UNAUTHENTICATED"
+
+
+class PermissionDenied(AssayError):
+    """The credentials are good and don't hold the right; metadata: right."""
+
+    reason = "PERMISSION_DENIED"
 
 
 class Unparsable(AssayError):

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, DirectoryPath, Field, StringConstraints
+from pydantic import AfterValidator, DirectoryPath, Field, FilePath, StringConstraints
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 _LEAST_MEMORY = 2**28
@@ -34,6 +34,26 @@ class Settings(BaseSettings):
 
     listen: Address = Field("127.0.0.1:50051", description="gRPC address; port 0 picks a free one")
     metrics: Address = Field("127.0.0.1:9464", description="address of the Prometheus page; port 0 picks a free one")
+    tls_cert: FilePath | None = Field(None, description="certificate chain, PEM; read again when it changes")
+    tls_key: FilePath | None = Field(None, description="private key of the certificate, PEM without a password")
+    tls_client_ca: FilePath | None = Field(
+        None, description="authorities, PEM: callers must show a certificate that one of them signed"
+    )
+    insecure: bool = Field(False, description="serve plain text also where others than this machine can connect")
+    probes: Address | None = Field(
+        None, description="address of health alone, in plain text without credentials; port 0 picks a free one"
+    )
+    tokens: FilePath | None = Field(
+        None, description="tokens that callers must show, a line each as `assayd token` prints it; read when it changes"
+    )
+    jwks: FilePath | None = Field(
+        None, description="public keys (JWKS) of those who sign callers' JWTs; read again when it changes"
+    )
+    jwt_issuer: str | None = Field(None, description="what iss of a JWT must say; needed with --jwks")
+    jwt_audience: str | None = Field(None, description="what aud of a JWT must say; needed with --jwks")
+    quotas: FilePath | None = Field(
+        None, description="what tenants may use of rows, bytes and models, TOML; read again when it changes"
+    )
     store: Path = Field(description="folder that keeps models, specs and tensors")
     models: DirectoryPath | None = Field(
         None, description="folder of NAME/VERSION/model.onnx (and spec.json) to load at start and keep in memory"
@@ -71,6 +91,22 @@ class Settings(BaseSettings):
     max_queued_rows: int = Field(5_000_000, ge=1, description="rows waiting before new work is refused")
     max_request_rows: int = Field(5_000_000, ge=1, description="rows one request may ask for")
     max_message_bytes: int = Field(64 * 1024 * 1024, ge=1024, description="largest gRPC message, both ways")
+    max_metadata_bytes: int = Field(16 * 1024, ge=1024, description="most metadata of a call")
+    max_concurrent_calls: int = Field(1000, ge=1, description="calls under way before more are refused")
+    max_concurrent_uploads: int = Field(8, ge=1, description="uploads under way before more are refused")
+    max_connections: int = Field(1000, ge=1, description="connections before more are closed")
+    max_message_s: float = Field(120.0, gt=0, description="longest wait for a call's first message")
+    min_upload_bytes_per_s: int = Field(
+        16 * 1024, ge=1, description="pace that an upload must keep, after --max-message-s"
+    )
+    min_ping_interval_s: float = Field(
+        60.0, gt=0, description="pings that come faster, without an answer in between, end their connection"
+    )
+    keepalive_s: float = Field(60.0, gt=0, description="silence after which a connection is pinged, to find dead ones")
+    max_connection_age_s: float = Field(
+        0.0, ge=0, description="age at which a connection takes no new calls, so that callers connect anew; 0 for none"
+    )
+    max_connection_grace_s: float = Field(3600.0, gt=0, description="time that calls on such a connection have to end")
     max_model_bytes: int = Field(2_000_000_000, ge=1, description="largest model accepted")
     max_loaded_bytes: int = Field(
         8_000_000_000, ge=1, description="memory of loaded models, or their files if larger; the least used leave first"
@@ -78,6 +114,7 @@ class Settings(BaseSettings):
     max_loaded_models: int = Field(
         64, ge=1, description="loaded models, each a process; fewer where the system gives fewer descriptors"
     )
+    default_deadline_s: float = Field(600.0, gt=0, description="deadline of a call that sets none, but ExplainMany")
     max_deadline_s: float = Field(3600.0, gt=0, description="longest deadline a caller may set")
     drain_grace_s: float = Field(30.0, ge=0, description="time that accepted calls get after SIGTERM")
     instances_in_flight: int = Field(32, ge=1, description="instances of one request that are explained at once")

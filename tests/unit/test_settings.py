@@ -13,7 +13,9 @@ from assayd.settings import Settings
 OTHER = {
     "listen": "127.0.0.1:1", "metrics": "127.0.0.1:2", "store": "elsewhere", "models": str(Path(__file__).parent),
     "provider": "cpu", "log_level": "debug", "max_message_bytes": "2048", "isolation": "none", "precision": "tf32",
-    "worker_memory_bytes": "1000000000",
+    "worker_memory_bytes": "1000000000", "insecure": "True", "probes": "127.0.0.1:3", "jwt_issuer": "i",
+    "jwt_audience": "a", "max_metadata_bytes": "4096",
+    **dict.fromkeys(("tls_cert", "tls_key", "tls_client_ca", "tokens", "jwks", "quotas"), __file__),
 }  # fmt: skip
 """A value that isn't the default; 7 for the rest, which are numbers."""
 
@@ -38,7 +40,8 @@ def no_environment(monkeypatch):
 @pytest.mark.parametrize("name", NAMES)
 def test_every_setting_is_a_flag(name):
     value = OTHER.get(name, "7")
-    settings = parsed("--store", "here", flag(name), value)
+    is_switch = Settings.model_fields[name].annotation is bool
+    settings = parsed("--store", "here", flag(name), *([] if is_switch else [value]))
     assert str(getattr(settings, name)) in (value, f"{value}.0")
     assert getattr(settings, name) != Settings.model_fields[name].default
 
@@ -66,7 +69,18 @@ def test_every_setting_says_what_it_is_and_numbers_say_their_unit():
     for name, field in Settings.model_fields.items():
         assert field.description, name
         if field.annotation in (int, float) and name != "threads":
-            unit = ("_ms", "_s", "_rows", "_bytes", "_labels", "_in_flight", "_models")
+            unit = (
+                "_ms",
+                "_s",
+                "_rows",
+                "_bytes",
+                "_labels",
+                "_in_flight",
+                "_models",
+                "_calls",
+                "_uploads",
+                "_connections",
+            )
             assert name.endswith(unit), name
 
 

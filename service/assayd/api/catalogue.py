@@ -9,6 +9,7 @@ from functools import partial
 from typing import TypeAlias
 
 from assay.v1 import model_service_pb2 as pb
+from assayd.api.auth.quotas import Quotas
 from assayd.api.codec.models import check_spec, decode_spec, encode_model
 from assayd.engine.backend import LoadedModel
 from assayd.engine.models import LoadedModels
@@ -32,11 +33,19 @@ _MOST_RESOLVED = 10_000
 class Catalogue:
     """Store and loaded models together. max_model_bytes: largest upload."""
 
-    def __init__(self, store: Store, models: LoadedModels, metrics: Metrics, max_model_bytes: int) -> None:
+    def __init__(
+        self,
+        store: Store,
+        models: LoadedModels,
+        metrics: Metrics,
+        max_model_bytes: int,
+        quotas: Quotas | None = None,
+    ) -> None:
         self.store = store
         self._models = models
         self._metrics = metrics
         self._max_model_bytes = max_model_bytes
+        self._quotas = quotas or Quotas()
         self._resolved: dict[tuple[str, str], tuple[Resolved, float]] = {}
 
     async def resolve(self, tenant: str, ref: str) -> Resolved:
@@ -89,7 +98,8 @@ class Catalogue:
     async def upload(self, tenant: str, header: pb.UploadModelHeader, chunks: AsyncIterator[bytes]) -> pb.Model:
         """Store, load and prove a model. Nothing is left behind unless all of it succeeds.
 
-        Raises InvalidModel, InvalidRequest, DigestMismatch, TooLarge, VersionTaken, StoreFull, ModelFailed, ModelUnfit.
+        Raises InvalidModel, InvalidRequest, DigestMismatch, TooLarge, VersionTaken, StoreFull, ModelFailed, ModelUnfit,
+        QuotaUsedUp.
         """
         with within("header"):
             check_name(header.name)
@@ -97,7 +107,13 @@ class Catalogue:
                 check_version(header.version)
             with within("sha256"):
                 stated = normal_digest(header.sha256) if header.sha256 else ""
-        with await asyncio.to_thread(self.store.draft_model, tenant) as draft:
+        have = await self._stored_bytes(tenant)
+        if have and stated:
+            have -= await asyncio.to_thread(self.store.model_size, tenant, stated)  # stored twice it is one file
+        with (
+            self._quotas.storing(tenant, have) as take,
+            await asyncio.to_thread(self.store.draft_model, tenant) as draft,
+        ):
             async for chunk in chunks:
                 if draft.size + len(chunk) > self._max_model_bytes:
                     raise TooLarge(
@@ -105,6 +121,7 @@ class Catalogue:
                         field="chunk",
                         metadata={"limit": str(self._max_model_bytes)},
                     )
+                take(len(chunk))
                 self._metrics.upload_bytes.inc(len(chunk))
                 await asyncio.to_thread(draft.write, chunk)
             if not draft.size:
@@ -115,11 +132,31 @@ class Catalogue:
                     field="header.sha256",
                     metadata={"stated": stated, "actual": draft.digest},
                 )
+            await asyncio.to_thread(self._check_models, tenant, header.name, draft.digest)
             loaded = await self._models.load(tenant, draft.digest, await asyncio.to_thread(draft.read))
             try:
                 return await asyncio.to_thread(self._keep, tenant, header, loaded, draft)
             finally:
                 self._resolved = {}
+
+    async def keep_tensor(self, tenant: str, array: Array) -> str:
+        """Store a tensor and return its digest. Raises StoreFull, QuotaUsedUp."""
+        with self._quotas.storing(tenant, await self._stored_bytes(tenant)) as take:
+            take(array.nbytes)
+            return await asyncio.to_thread(self.store.put_tensor, tenant, array)
+
+    async def _stored_bytes(self, tenant: str) -> int:
+        if self._quotas.of(tenant).stored_bytes is None:
+            return 0
+        return await asyncio.to_thread(self.store.stored_bytes, tenant)
+
+    def _check_models(self, tenant: str, name: str, digest: str) -> None:
+        """A model that has the name already may get it again: then no version is added."""
+        if self._quotas.of(tenant).models is None:
+            return
+        if not any(v.digest == digest for v in self.store.readable_versions(tenant, name)):
+            versions = (self.store.readable_versions(tenant, each) for each in self.store.names(tenant))
+            self._quotas.check_models(tenant, sum(map(len, versions)))
 
     def _keep(self, tenant: str, header: pb.UploadModelHeader, loaded: LoadedModel, draft: Draft) -> pb.Model:
         facts = self._checked_spec(tenant, header.spec, loaded)

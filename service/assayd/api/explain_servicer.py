@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
@@ -15,6 +15,7 @@ from google.protobuf.message import Message
 from assay.v1 import explain_service_pb2 as pb
 from assay.v1 import explain_service_pb2_grpc
 from assay.v1.explain_pb2 import ON_BUDGET_PARTIAL, InstanceResult
+from assayd.api.auth.quotas import Quotas
 from assayd.api.call import CURRENT, Call
 from assayd.api.catalogue import Catalogue, Resolved
 from assayd.api.codec.memo import Memo
@@ -41,7 +42,10 @@ M = TypeVar("M", bound=Message)
 
 
 class ExplainServicer(explain_service_pb2_grpc.ExplainServiceServicer):
-    """Explains and predicts. max_message_bytes: largest answer. max_deadline_s: longest deadline taken."""
+    """Explains and predicts. max_message_bytes: largest answer. max_deadline_s: longest deadline taken.
+
+    default_deadline_s: of calls that set none, but for data sets, which take what they take.
+    """
 
     def __init__(
         self,
@@ -52,6 +56,8 @@ class ExplainServicer(explain_service_pb2_grpc.ExplainServiceServicer):
         *,
         max_message_bytes: int,
         max_deadline_s: float,
+        default_deadline_s: float = 600.0,
+        quotas: Quotas | None = None,
     ) -> None:
         self._catalogue = catalogue
         self._explainer = explainer
@@ -59,6 +65,8 @@ class ExplainServicer(explain_service_pb2_grpc.ExplainServiceServicer):
         self._scheduler = scheduler
         self._max_message_bytes = max_message_bytes
         self._max_deadline_s = max_deadline_s
+        self._default_deadline_s = min(default_deadline_s, max_deadline_s)
+        self._quotas = quotas or Quotas()
         self._memo = Memo()
 
     async def Explain(self, request: pb.ExplainRequest, context: Context) -> pb.ExplainResponse:
@@ -128,7 +136,7 @@ class ExplainServicer(explain_service_pb2_grpc.ExplainServiceServicer):
             caller = decode_caller(call.tenant, request.priority)
             fetch = partial(self._catalogue.fetch, call.tenant)
             decoded = await asyncio.to_thread(decode_predict, request, caller, version, deadline, fetch)
-        job = Job(call.request_id, caller, deadline)
+        job = Job(call.request_id, caller, deadline, charge=self._charge(call))
         predicted = await self._predictor.predict(decoded, job)
         call.rows_asked, call.rows_run, call.batches = predicted.used.rows_asked, job.usage.rows_run, job.usage.batches
         return self._fitting(encode_predicted(predicted, version, call.request_id))
@@ -138,7 +146,10 @@ class ExplainServicer(explain_service_pb2_grpc.ExplainServiceServicer):
         _take_id(request.request_id, call)
         call.model, call.method = request.model[:128], request.WhichOneof("method") or "-"
         caller = decode_caller(call.tenant, request.priority)
-        return Job(call.request_id, caller, self._deadline(call), _evenly(request))
+        return Job(call.request_id, caller, self._deadline(call), _evenly(request), charge=self._charge(call))
+
+    def _charge(self, call: Call) -> Callable[[int], None]:
+        return partial(self._quotas.take_rows, call.tenant)
 
     async def _decode(self, request: pb.ExplainRequest, call: Call) -> tuple[ExplainRequest, Job]:
         job = self._job(request, call)
@@ -184,12 +195,14 @@ class ExplainServicer(explain_service_pb2_grpc.ExplainServiceServicer):
         return response
 
     def _deadline(self, call: Call) -> float | None:
-        """The caller's deadline on the monotonic clock. Raises InvalidRequest where it is too far away."""
+        """The caller's deadline, monotonic, or the default. Raises InvalidRequest where it is too far away."""
         if call.deadline is not None and call.deadline - call.arrived > self._max_deadline_s:
             away = call.deadline - call.arrived
             raise InvalidRequest(
                 f"the deadline is {away:.0f} s away, at most {self._max_deadline_s:g} s are kept", field="timeout"
             )
+        if call.deadline is None and not call.rpc.endswith("/ExplainMany"):
+            return call.arrived + self._default_deadline_s
         return call.deadline
 
 

@@ -1,4 +1,4 @@
-"""Around every call: its id, its errors, its log line, its metrics. No servicer does any of it."""
+"""Around every call: its id, who may make it, its errors, its log line, its metrics. No servicer does any of it."""
 
 from __future__ import annotations
 
@@ -15,23 +15,30 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 
 from assayd.api.call import CURRENT, Call
+from assayd.api.door import Door
 from assayd.api.status import code_of, new_incident, to_status
-from assayd.errors import AssayError, Draining, Unparsable
+from assayd.errors import AssayError, DeadlinePassed, Draining, Unparsable
 from assayd.metrics import Metrics
 
 log = logging.getLogger("assayd.calls")
 
 _OURS = "/assay.v1."
+_HEALTH = "/grpc.health.v1.Health/"
 _LARGE_BYTES = 1024 * 1024
 _REQUEST_ID = re.compile(r"[ -~]{1,128}")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
-    """Wraps the handlers of assay.v1; health and reflection pass through."""
+    """Wraps the handlers of assay.v1. Health is for everybody, other services for those who show credentials.
 
-    def __init__(self, metrics: Metrics) -> None:
+    message_s: longest wait for a call's first message.
+    """
+
+    def __init__(self, metrics: Metrics, door: Door | None = None, *, message_s: float = 120.0) -> None:
         self._metrics = metrics
+        self._door = door or Door()
+        self._message_s = message_s
         self.draining = False
         self._ended = False
         self._in_flight: set[asyncio.Task[Any]] = set()
@@ -62,15 +69,33 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         """Replace the behaviour of one of our handlers by a wrapped one."""
         handler = await continuation(handler_call_details)
         rpc = handler_call_details.method
-        if handler is None or not rpc.startswith(_OURS):
+        if handler is None or rpc.startswith(_HEALTH):
             return handler
-        make = _MAKERS[handler.request_streaming, handler.response_streaming]
+        if not rpc.startswith(_OURS):
+            return self._known_alone(handler, handler_call_details)
+        # All of them as streams: of one message the library would read and unpack all before anybody is asked.
+        make = _MAKERS[handler.response_streaming]
         inner: Any = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
         around = self._stream if handler.response_streaming else self._unary
-        parse: Any = _parsed_each if handler.request_streaming else _parsed
+        parse: Any = partial(_parsed_each if handler.request_streaming else _parsed_one, self._message_s)
         # Parsed inside the wrapper: the library would answer UNKNOWN, and hold up everybody for large messages.
         read = partial(parse, handler.request_deserializer)
         return make(around(rpc.removeprefix(_OURS), inner, read), None, handler.response_serializer)
+
+    def _known_alone(
+        self, handler: grpc.RpcMethodHandler[Any, Any], details: grpc.HandlerCallDetails
+    ) -> grpc.RpcMethodHandler[Any, Any]:
+        """The handler for those who show credentials, and a refusal for others."""
+        try:
+            self._door.identify(details.invocation_metadata or ())
+        except AssayError as error:
+            refused = error
+
+            async def refuse(_: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+                await _abort(context, refused)
+
+            return _MAKERS[handler.response_streaming](refuse)
+        return handler
 
     def _unary(
         self, rpc: str, inner: Callable[..., Awaitable[Any]], read: Callable[..., Any]
@@ -79,7 +104,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             call = self._begin(rpc, context)
             try:
                 self._check_draining()
-                response = await inner(await read(raw), context)
+                with self._door.entered(call, _metadata(context)):
+                    response = await inner(await read(raw), context)
             except BaseException as error:
                 await self._fail(call, context, error)
                 raise
@@ -96,8 +122,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             call = self._begin(rpc, context)
             try:
                 self._check_draining()
-                async for response in inner(await read(raw), context):
-                    yield response
+                with self._door.entered(call, _metadata(context)):
+                    async for response in inner(await read(raw), context):
+                        yield response
             except BaseException as error:
                 await self._fail(call, context, error)
                 raise
@@ -196,14 +223,36 @@ async def _parsed(deserialize: Callable[[bytes], Any] | None, raw: bytes) -> Any
         raise Unparsable("the bytes are no message of this call's request type") from None
 
 
-async def _parsed_each(deserialize: Callable[[bytes], Any] | None, raws: AsyncIterator[bytes]) -> AsyncIterator[Any]:
-    """A stream of messages, each parsed when it is asked for."""
+async def _parsed_one(limit_s: float, deserialize: Callable[[bytes], Any] | None, raws: AsyncIterator[bytes]) -> Any:
+    """The one message of a call. Raises Unparsable, and DeadlinePassed where it doesn't come in time."""
+    raw = await _first(limit_s, aiter(raws))
+    if raw is None:
+        # Also where it was larger than a message may be, which the library has answered already.
+        raise Unparsable("the call ended without a message, or with one that is too large")
+    return await _parsed(deserialize, raw)
+
+
+async def _parsed_each(
+    limit_s: float, deserialize: Callable[[bytes], Any] | None, raws: AsyncIterator[bytes]
+) -> AsyncIterator[Any]:
+    """A stream of messages, each parsed when it is asked for. Raises DeadlinePassed where the first doesn't come."""
 
     async def messages() -> AsyncIterator[Any]:
-        async for raw in raws:
+        each = aiter(raws)
+        raw = await _first(limit_s, each)
+        while raw is not None:
             yield await _parsed(deserialize, raw)
+            raw = await anext(each, None)
 
     return messages()
+
+
+async def _first(limit_s: float, raws: AsyncIterator[bytes]) -> bytes | None:
+    try:
+        async with asyncio.timeout(limit_s):
+            return await anext(raws, None)
+    except TimeoutError:
+        raise DeadlinePassed(f"no whole message came within {limit_s:g} s") from None
 
 
 def _metadata(context: Any) -> Any:
@@ -215,9 +264,13 @@ def _trailers(call: Call) -> tuple[tuple[str, str], ...]:
     return (*trailers, ("traceparent", call.traceparent)) if call.traceparent else trailers
 
 
-_MAKERS = {
-    (False, False): grpc.unary_unary_rpc_method_handler,
-    (False, True): grpc.unary_stream_rpc_method_handler,
-    (True, False): grpc.stream_unary_rpc_method_handler,
-    (True, True): grpc.stream_stream_rpc_method_handler,
+async def _abort(context: Any, error: AssayError) -> None:
+    status = to_status(error)
+    await context.abort(code_of(error), status.message, (("grpc-status-details-bin", status.SerializeToString()),))
+
+
+_MAKERS: dict[bool, Callable[..., grpc.RpcMethodHandler[Any, Any]]] = {
+    False: grpc.stream_unary_rpc_method_handler,
+    True: grpc.stream_stream_rpc_method_handler,
 }
+"""By whether the response is a stream."""

@@ -17,6 +17,7 @@ from assayd.api.catalogue import Catalogue
 from assayd.api.codec.models import encode_version
 from assayd.api.codec.tensors import decode_tensor
 from assayd.api.codec.vet import vet
+from assayd.api.pace import Pace
 from assayd.errors import InvalidRequest
 from assayd.store.names import check_name, parse_ref
 from assayd.types.model import ModelVersion
@@ -27,10 +28,11 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
-    """Keeps models."""
+    """Keeps models. pace: what an upload must keep."""
 
-    def __init__(self, catalogue: Catalogue) -> None:
+    def __init__(self, catalogue: Catalogue, pace: Pace | None = None) -> None:
         self._catalogue = catalogue
+        self._pace = pace or Pace()
 
     async def UploadModel(
         self, request_iterator: AsyncIterator[pb.UploadModelRequest], context: Context
@@ -41,7 +43,7 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
             raise InvalidRequest("the first message of an upload carries the header", field="header")
         vet(first)
         CURRENT.get().model = first.header.name
-        chunks = _chunks(request_iterator)
+        chunks = self._pace.kept(_chunks(request_iterator))
         return pb.UploadModelResponse(model=await self._catalogue.upload(CURRENT.get().tenant, first.header, chunks))
 
     async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:
@@ -87,7 +89,7 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
             raise InvalidRequest("a tensor is stored by its content", field="tensor.digest")
         tenant = CURRENT.get().tenant
         array = decode_tensor(request.tensor, "tensor", lambda digest: self._catalogue.fetch(tenant, digest))
-        return pb.PutTensorResponse(digest=await asyncio.to_thread(self._catalogue.store.put_tensor, tenant, array))
+        return pb.PutTensorResponse(digest=await self._catalogue.keep_tensor(tenant, array))
 
 
 async def _chunks(requests: AsyncIterator[pb.UploadModelRequest]) -> AsyncIterator[bytes]:

@@ -27,6 +27,8 @@ _CODES: Mapping[type[errors.AssayError], grpc.StatusCode] = {
     errors.DeadlinePassed: grpc.StatusCode.DEADLINE_EXCEEDED,
     errors.Unavailable: grpc.StatusCode.UNAVAILABLE,
     errors.DataLoss: grpc.StatusCode.DATA_LOSS,
+    errors.Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
+    errors.PermissionDenied: grpc.StatusCode.PERMISSION_DENIED,
     errors.Unparsable: grpc.StatusCode.INTERNAL,
 }
 """The nearest class of an error's own family decides."""
@@ -46,7 +48,7 @@ def new_incident() -> str:
 
 
 def to_status(error: Exception, incident: str = "") -> status_pb2.Status:
-    """A google.rpc.Status with ErrorInfo, and BadRequest, RetryInfo where they apply; under 4 kB.
+    """A google.rpc.Status with ErrorInfo, and BadRequest, QuotaFailure, RetryInfo where they apply; under 4 kB.
 
     Of a bug it tells only the incident id.
     """
@@ -63,6 +65,10 @@ def to_status(error: Exception, incident: str = "") -> status_pb2.Status:
         violation = error_details_pb2.BadRequest.FieldViolation(field=field, description=message)
         details.append(error_details_pb2.BadRequest(field_violations=[violation]))
         message = f"{field}: {message}"
+    if isinstance(error, errors.QuotaUsedUp):
+        subject = "tenant:" + metadata.get("tenant", "")
+        used_up = error_details_pb2.QuotaFailure.Violation(subject=subject, description=message)
+        details.append(error_details_pb2.QuotaFailure(violations=[used_up]))
     if error.retry_after_s is not None:
         delay = Duration()
         delay.FromMilliseconds(int(error.retry_after_s * 1000))

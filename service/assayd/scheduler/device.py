@@ -58,7 +58,7 @@ class DeviceScheduler:
     # ---- for callers -------------------------------------------------------------------------------------------
 
     def submit(self, work: Work) -> None:
-        """Put a work into the queue; `wait` for it next. Raises QueueFull, Draining, ModelFailed."""
+        """Put a work into the queue; `wait` for it next. Raises QueueFull, QuotaUsedUp, Draining, ModelFailed."""
         if self._stopping:
             raise _going_down()
         if self._recovery.spent(work.job):

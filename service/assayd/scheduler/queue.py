@@ -46,7 +46,7 @@ class Queue:
         return self._ledger.row_cost
 
     def admit(self, work: Work) -> None:
-        """Let a work wait. Raises QueueFull."""
+        """Let a work wait. Raises QueueFull, QuotaUsedUp."""
         if work.plan.size == 0:
             raise AssertionError("a plan has at least one row")
         if self.rows and self.rows + work.plan.size > self._max_rows:
@@ -55,6 +55,8 @@ class Queue:
                 f"{self._max_rows} may wait",
                 retry_after_s=self._seconds(),
             )
+        if work.job.charge is not None:
+            work.job.charge(work.plan.size)
         work.submitted = time.monotonic()
         view = Waiting(
             work.number,

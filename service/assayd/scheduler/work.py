@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -47,13 +47,17 @@ class JobUsage:
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """One request. deadline: on the monotonic clock, or None. evenly: its works go on together, not one by one."""
+    """One request. deadline: on the monotonic clock, or None. evenly: its works go on together, not one by one.
+
+    charge: told of rows before they may wait; raises where the caller may have no more.
+    """
 
     request_id: str
     caller: Caller
     deadline: float | None = None
     evenly: bool = False
     usage: JobUsage = field(default_factory=JobUsage)
+    charge: Callable[[int], None] | None = None
 
 
 @dataclass(eq=False)

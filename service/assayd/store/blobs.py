@@ -131,6 +131,14 @@ class Blobs:
         """Its size in bytes. Raises FileNotFoundError."""
         return (self._folder / digest.removeprefix(PREFIX)).stat().st_size
 
+    def total_size(self) -> int:
+        """Size of all blobs in bytes; drafts don't count."""
+        try:
+            with os.scandir(self._folder) as entries:
+                return sum(entry.stat().st_size for entry in entries if not entry.name.startswith("."))
+        except FileNotFoundError:
+            return 0
+
     def get(self, digest: str) -> bytes:
         """The bytes. Raises FileNotFoundError, and DataLoss where they aren't what was stored."""
         data = (self._folder / digest.removeprefix(PREFIX)).read_bytes()

@@ -67,6 +67,18 @@ class Store:
         except FileNotFoundError:
             raise _not_found(digest) from None
 
+    def model_size(self, tenant: str, digest: str) -> int:
+        """Size of a model's bytes, 0 where they aren't there."""
+        try:
+            return self._models(tenant).size(digest)
+        except FileNotFoundError:
+            return 0
+
+    def stored_bytes(self, tenant: str) -> int:
+        """Size of all models, specs and tensors, also of those that nothing names any more."""
+        kinds = (self._models(tenant), self._specs(tenant), self._tensors(tenant))
+        return sum(blobs.total_size() for blobs in kinds)
+
     def spec_bytes(self, tenant: str, digest: str) -> bytes:
         """A spec's serialisation. Raises ModelNotFound, DataLoss."""
         try:

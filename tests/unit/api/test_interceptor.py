@@ -67,7 +67,13 @@ async def wrapped(interceptor, behaviour, streams=False, rpc=RPC):
         return handler
 
     got = await interceptor.intercept_service(continuation, SimpleNamespace(method=f"/assay.v1.{rpc}"))
-    return got.unary_stream if streams else got.unary_unary
+    answer = got.stream_stream if streams else got.stream_unary
+    return lambda raw, context: answer(sent(raw), context)
+
+
+async def sent(*raws):
+    for raw in raws:
+        yield raw
 
 
 async def call(interceptor, behaviour, context=None):

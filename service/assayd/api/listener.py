@@ -1,0 +1,101 @@
+"""How callers may connect: what the gRPC library holds them to, and the ports they come to."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Protocol
+
+import grpc
+import grpc.aio
+
+from assayd.api.auth.tls import TlsFiles, is_loopback, server_credentials
+
+log = logging.getLogger("assayd")
+
+_HANDSHAKE_S = 20.0
+_PING_ANSWER_S = 20.0
+
+
+class Limits(Protocol):
+    """Settings that are the library's."""
+
+    max_message_bytes: int
+    max_metadata_bytes: int
+    max_connections: int
+    min_ping_interval_s: float
+    keepalive_s: float
+    max_connection_age_s: float
+    max_connection_grace_s: float
+
+
+class Exposed(Protocol):
+    """Settings that say who may connect, and how."""
+
+    listen: str
+    tls_cert: Path | None
+    tls_key: Path | None
+    tls_client_ca: Path | None
+    insecure: bool
+
+
+def channel_arguments(limits: Limits) -> list[tuple[str, int]]:
+    """Of a server. Compressed messages are held to the size that they unpack to."""
+    arguments = [
+        ("grpc.max_send_message_length", limits.max_message_bytes),
+        ("grpc.max_receive_message_length", limits.max_message_bytes),
+        # Between a soft and a hard limit the library refuses more and more at random; here they are one.
+        ("grpc.max_metadata_size", limits.max_metadata_bytes),
+        ("grpc.absolute_max_metadata_size", limits.max_metadata_bytes),
+        ("grpc.max_allowed_incoming_connections", limits.max_connections),
+        ("grpc.server_handshake_timeout_ms", _ms(_HANDSHAKE_S)),
+        ("grpc.http2.min_ping_interval_without_data_ms", _ms(limits.min_ping_interval_s)),
+        ("grpc.keepalive_time_ms", _ms(limits.keepalive_s)),
+        ("grpc.keepalive_timeout_ms", _ms(_PING_ANSWER_S)),
+        ("grpc.so_reuseport", 0),
+    ]
+    if limits.max_connection_age_s:
+        arguments += [
+            ("grpc.max_connection_age_ms", _ms(limits.max_connection_age_s)),
+            ("grpc.max_connection_age_grace_ms", _ms(limits.max_connection_grace_s)),
+        ]
+    return arguments
+
+
+class Listener:
+    """The port that callers come to. asks_who: they must show a token.
+
+    Raises ValueError where others than this machine could connect and nothing is secured, or where certificate and key
+    aren't good; OSError where they can't be read.
+    """
+
+    def __init__(self, exposed: Exposed, *, asks_who: bool) -> None:
+        self._address = exposed.listen
+        self._credentials: grpc.ServerCredentials | None = None
+        own = is_loopback(exposed.listen)
+        if (exposed.tls_cert is None) != (exposed.tls_key is None):
+            raise ValueError("--tls-cert and --tls-key come together")
+        if exposed.tls_client_ca is not None and exposed.tls_cert is None:
+            raise ValueError("--tls-client-ca needs --tls-cert and --tls-key")
+        if exposed.tls_cert is not None and exposed.tls_key is not None:
+            files = TlsFiles(exposed.tls_cert, exposed.tls_key, exposed.tls_client_ca)
+            self._credentials = server_credentials(files)
+        elif not (own or exposed.insecure):
+            raise ValueError(
+                f"--listen {exposed.listen} can be reached by others, and in plain text everybody on the way reads "
+                "along: give --tls-cert and --tls-key, or --insecure where something else protects it"
+            )
+        if not (asks_who or exposed.tls_client_ca or own):
+            log.warning("everybody who can connect may do everything: see --tokens, --jwks and --tls-client-ca")
+
+    def open(self, server: grpc.aio.Server) -> str:
+        """Open it; returns host:port. Raises RuntimeError where it is taken."""
+        if self._credentials is None:
+            port = server.add_insecure_port(self._address)
+        else:
+            port = server.add_secure_port(self._address, self._credentials)
+        return f"{self._address.rpartition(':')[0]}:{port}"
+
+
+def _ms(seconds: float) -> int:
+    return min(int(seconds * 1000), 2**31 - 1)
