@@ -26,6 +26,7 @@ from assayd.errors import DeviceLost, TooLarge
 from assayd.types.subject import Subject
 
 _MODEL = "model"
+_ARRIVES_S = 10.0
 
 
 class Worker:
@@ -34,6 +35,7 @@ class Worker:
     def __init__(self) -> None:
         self._backend: InProcessBackend | None = None
         self._subjects: dict[int, Subject] = {}
+        self._arrivals = threading.Condition()
         self._prepared: dict[int, Prepared] = {}
         self._tickets = count()
         self._bulk: dict[str, Bytes] = {}
@@ -77,16 +79,23 @@ class Worker:
         return got.read(kind, self._bulk.get(channel))
 
     def _batch(self, asked: m.Prepare) -> Batch:
-        for parts in asked.subjects:
-            self._subjects[parts.number] = parts.subject()
+        with self._arrivals:
+            self._subjects |= {parts.number: parts.subject() for parts in asked.subjects}
+            self._arrivals.notify_all()
         said = asked.chunks.tolist()
         chunks = tuple(
-            Chunk(self._subjects[subject], blocks, asked.readouts[readout], rows)
+            Chunk(self._subject(subject), blocks, asked.readouts[readout], rows)
             for (subject, readout, rows), blocks in zip(
                 said, unstacked(asked.blocks, [rows for *_, rows in said]), strict=True
             )
         )
         return Batch(_MODEL, asked.batched, chunks, asked.padded, asked.steady, asked.exact)
+
+    def _subject(self, number: int) -> Subject:
+        """One that the other thread may be about to read."""
+        with self._arrivals:
+            self._arrivals.wait_for(lambda: number in self._subjects, _ARRIVES_S)
+            return self._subjects[number]
 
     def run(self, got: Received) -> m.Results | m.Scored:
         """Run a batch that was prepared, or small ones as they come."""

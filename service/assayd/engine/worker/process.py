@@ -349,10 +349,8 @@ class Process:
         return Waiting(batch, self, ticket)
 
     def _send_rows(self, batch: Batch) -> int:
-        rows, new = self._rows_of(batch)
-        frame = framed(m.Making, rows)
-        answer = self._ask_with_rows(self._prepare, frame, m.PrepareAnswer, lambda _: None, self._shared)
-        self._introduced(frame, new)
+        rows = self._rows_of(batch)
+        answer = self._ask_with_rows(self._prepare, m.Making, rows, (rows,), m.PrepareAnswer, lambda _: None)
         ticket: int = answer.ticket
         return ticket
 
@@ -364,48 +362,58 @@ class Process:
             self._batches += 1
         try:
             with self._run.lock:
-                found = [self._rows_of(batch) for batch in batches]
-                frame = framed(m.Running, m.Score(tuple(rows for rows, _ in found)))
+                rows = tuple([self._rows_of(batch) for batch in batches])
                 vet = partial(self._vet_scored, batches)
-                answer = self._ask_with_rows(self._run, frame, m.RunAnswer, vet, self._shared_to_run)
-                self._introduced(frame, [subject for _, new in found for subject in new])
+                answer = self._ask_with_rows(self._run, m.Running, m.Score(rows), rows, m.RunAnswer, vet)
         finally:
             self._batch_done()
             self._send_gone()
         return [_apart(batch, results) for batch, results in zip(batches, answer.batches, strict=True)]
 
-    def _rows_of(self, batch: Batch) -> tuple[m.Prepare, list[Subject]]:
-        """A batch as it crosses, and the subjects that the worker hasn't seen."""
-        new = {chunk.subject.number: chunk.subject for chunk in batch.chunks if chunk.subject.number not in self._known}
-        subjects = tuple(m.SubjectParts.of(subject) for subject in new.values())
+    def _rows_of(self, batch: Batch) -> m.Prepare:
+        """A batch as it crosses, with the subjects that nobody has sent yet. It must be sent then."""
+        with self._state:
+            subjects = {chunk.subject.number: chunk.subject for chunk in batch.chunks}
+            new = [subject for number, subject in subjects.items() if number not in self._known]
+            for subject in new:
+                self._known[subject.number] = weakref.ref(subject, partial(self._forgotten, subject.number))
         readouts, numbers = distinct(batch.chunks)
         chunks = np.array(
             [(chunk.subject.number, n, chunk.rows) for chunk, n in zip(batch.chunks, numbers, strict=True)], np.int64
         )
-        rows = stacked(batch.chunks)
-        how = (batch.steady, batch.exact)
-        crossing = m.Prepare(subjects, batch.batched, batch.padded, readouts, chunks, rows, *how)
-        return crossing, list(new.values())
+        parts = tuple(m.SubjectParts.of(subject) for subject in new)
+        rows, how = stacked(batch.chunks), (batch.steady, batch.exact)
+        return m.Prepare(parts, batch.batched, batch.padded, readouts, chunks, rows, *how)
 
     def _ask_with_rows(
-        self, channel: _Channel, frame: Frame, kind: object, vet: Callable[[Any], None], shared: Shared
+        self,
+        channel: _Channel,
+        kind: object,
+        question: object,
+        rows: Sequence[m.Prepare],
+        answers: object,
+        vet: Callable[[Any], None],
     ) -> Any:
-        fd = shared.put(frame.aside, frame.aside_bytes)
+        """Ask a question of batches. kind, answers: the annotations of both sides."""
+        subjects = [parts for batch in rows for parts in batch.subjects]
+        shared = self._shared if channel is self._prepare else self._shared_to_run
+        fd = None
         try:
-            answer, size = self._ask(channel, frame, kind, vet, fd)
+            frame = framed(kind, question)
+            fd = shared.put(frame.aside, frame.aside_bytes)
+            answer, size = self._ask(channel, frame, answers, vet, fd)
+        except Exception:
+            for parts in subjects:  # they may not have come
+                self._known.pop(parts.number, None)
+            raise
         finally:
             if fd is not None:
                 os.close(fd)
+        introduced = sum(parts.size_bytes for parts in subjects)
+        self._counters.add(subject_bytes=introduced, row_bytes=frame.size - introduced)
         if channel is self._run:
             self._counters.add(result_bytes=size)
         return answer
-
-    def _introduced(self, frame: Frame, new: Sequence[Subject]) -> None:
-        """The worker has seen these now."""
-        for subject in new:
-            self._known[subject.number] = weakref.ref(subject, partial(self._forgotten, subject.number))
-        introduced = sum(m.SubjectParts.of(subject).size_bytes for subject in new)
-        self._counters.add(subject_bytes=introduced, row_bytes=frame.size - introduced)
 
     def run(self, waiting: Waiting) -> list[ChunkResult]:
         """As `Backend.run`. Raises WorkerLost too."""

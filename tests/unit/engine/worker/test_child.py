@@ -2,6 +2,8 @@
 
 import os
 import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import numpy as np
@@ -52,7 +54,17 @@ def scores(worker, ticket):
     return np.concatenate(worker.run(received(m.Running, m.Run(ticket))).results)[:, 0].tolist()
 
 
-def test_subjects_are_kept_until_they_are_released(worker):
+def test_a_subject_may_come_a_moment_later_on_the_other_channel(worker):
+    with ThreadPoolExecutor(1) as pool:
+        early = pool.submit(prepare, worker, (4,))
+        time.sleep(0.05)
+        assert not early.done()
+        late = prepare(worker, (4,), new=(4,))
+        assert scores(worker, early.result()) == scores(worker, late)
+
+
+def test_subjects_are_kept_until_they_are_released(worker, monkeypatch):
+    monkeypatch.setattr(child, "_ARRIVES_S", 0.05)
     a, b = prepare(worker, (4, 7), new=(4, 7)), prepare(worker, (7,))
     assert scores(worker, a)[1:] == scores(worker, b)
     assert worker.prepare(received(m.Making, m.Release((4, 99)))) is None
