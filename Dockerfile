@@ -25,10 +25,11 @@ LABEL org.opencontainers.image.title="assayd" org.opencontainers.image.licenses=
 RUN groupadd --gid 10001 assay && useradd --uid 10001 --gid assay --no-create-home --shell /usr/sbin/nologin assay \
     && install -d -o assay -g assay /var/lib/assay
 COPY --from=build /opt/assay /opt/assay
-ENV PATH=/opt/assay/bin:$PATH PYTHONUNBUFFERED=1
+# Health has an address of its own here, since the other one may want certificates.
+ENV PATH=/opt/assay/bin:$PATH PYTHONUNBUFFERED=1 ASSAYD_PROBES=127.0.0.1:50052
 USER 10001:10001
 VOLUME /var/lib/assay
 EXPOSE 50051 9464
-HEALTHCHECK --interval=10s --timeout=6s --start-period=60s CMD ["assayd", "health", "127.0.0.1:50051"]
+HEALTHCHECK --interval=10s --timeout=6s --start-period=60s CMD ["assayd", "health"]
 ENTRYPOINT ["assayd"]
 CMD ["serve", "--listen", "0.0.0.0:50051", "--metrics", "0.0.0.0:9464", "--store", "/var/lib/assay"]

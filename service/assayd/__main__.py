@@ -72,7 +72,7 @@ def _health(address: str) -> int:
 
 
 def _token(flags: list[str]) -> int:
-    """The token goes to standard output and the line to standard error, so that neither ends up beside the other."""
+    """The token goes to standard output, the line for the file to standard error: each may go where it belongs."""
     import argparse
     from datetime import UTC, datetime, timedelta
 
@@ -89,7 +89,7 @@ def _token(flags: list[str]) -> int:
     except (ValueError, OverflowError) as error:
         sys.stderr.write(f"assayd token: {error}\n")
         return 2
-    sys.stderr.write(f"give the token below to the caller, and add this line to the file of --tokens:\n{line}\n")
+    sys.stderr.write(f"# for the file of --tokens; the caller gets the token, which is kept nowhere\n{line}\n")
     sys.stdout.write(f"{token}\n")
     return 0
 

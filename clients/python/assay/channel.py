@@ -40,11 +40,11 @@ class TLS:
     key: PEM | None = field(default=None, repr=False)
 
 
-def credentials(tls: TLS | bool | None) -> grpc.ChannelCredentials | None:
+def credentials(tls: TLS | PEM | bool | None) -> grpc.ChannelCredentials | None:
     """The credentials of a channel; None where it isn't secured. Raises OSError for a file that can't be read."""
-    if not tls:
+    if tls is None or tls is False:
         return None
-    wanted = TLS() if tls is True else tls
+    wanted = tls if isinstance(tls, TLS) else TLS(None if tls is True else tls)
     if (wanted.cert is None) != (wanted.key is None):
         raise invalid("tls", "cert and key come together")
     roots = _system_roots() if wanted.ca is None else _read(wanted.ca)

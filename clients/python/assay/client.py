@@ -44,9 +44,10 @@ def _stream(plan: Callable[Concatenate[Calls, P], Plan[Stream]]) -> Callable[Con
 class Client(Connection[grpc.Channel]):
     """A connection to an Assay server; safe to share between threads.
 
-    address: "host:port". tls: None for plain text, True for the system's trusted roots, or a `TLS`. token: sent as
-    `authorization: Bearer …` with each call, readable by anyone on the way unless tls is set. traceparent: gives the
-    W3C trace context of the call about to be made, or None.
+    address: "host:port". tls: None for plain text, True for the system's trusted roots, the certificates of other
+    authorities (PEM: a path, or the bytes), or a `TLS`. token: sent as `authorization: Bearer …` with each call,
+    readable by anyone on the way unless tls is set. traceparent: gives the W3C trace context of the call about to be
+    made, or None.
 
     The connection is made by the first call. Every method raises an `AssayError` for what the server refuses and when
     it can't be reached, and `InvalidArgument` for what can't be sent. timeout is in seconds; None waits for ever.

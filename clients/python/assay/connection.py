@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 import grpc
 
 from assay.calls import Calls
-from assay.channel import TLS, credentials
+from assay.channel import PEM, TLS, credentials
 from assay.v1 import explain_service_pb2_grpc, model_service_pb2_grpc, server_service_pb2_grpc
 
 Channel = TypeVar("Channel", grpc.Channel, grpc.aio.Channel)
@@ -34,7 +34,7 @@ class Connection(ABC, Generic[Channel]):
     def __init__(
         self,
         address: str,
-        tls: TLS | bool | None = None,
+        tls: TLS | PEM | bool | None = None,
         token: str | None = None,
         *,
         traceparent: Callable[[], str | None] | None = None,

@@ -34,6 +34,11 @@ def test_plain_text_needs_no_credentials():
     assert credentials(True) is not None
 
 
+def test_no_file_is_no_plain_text():
+    with pytest.raises(OSError, match="directory"):
+        credentials("")
+
+
 def test_half_a_client_certificate_is_refused(tmp_path):
     with pytest.raises(assay.InvalidArgument, match="together"):
         credentials(assay.TLS(cert=b"x"))
@@ -64,8 +69,9 @@ def test_tls_trusts_the_given_authority_and_no_other(pair):
     credentials = grpc.ssl_server_credentials([(key.read_bytes(), cert.read_bytes())])
     with serving(FakeServer(), credentials) as server:
         for ca in (cert, str(cert), cert.read_bytes()):
-            with assay.Client(server.address, assay.TLS(ca=ca), token="t") as client:
-                assert client.info().version == "0.1.0"
+            for tls in (assay.TLS(ca=ca), ca):
+                with assay.Client(server.address, tls, token="t") as client:
+                    assert client.info().version == "0.1.0"
         assert server.metadata[0]["authorization"] == "Bearer t"
         with assay.Client(server.address, tls=True) as client, pytest.raises(assay.Unavailable):
             client.info(timeout=5)

@@ -244,6 +244,12 @@ def test_a_picture_of_nothing_is_refused(run, server):
     assert "png: no explained input is an image" in err
 
 
+def test_the_authorities_come_from_the_environment_and_a_flag_goes_before_it(run, monkeypatch):
+    monkeypatch.setenv("ASSAY_CA", "nowhere.pem")
+    assert "nowhere.pem" in run("info")[2]
+    assert "here.pem" in run("info --ca here.pem")[2]
+
+
 def test_the_token_comes_from_the_environment_and_is_never_shown(run, server, monkeypatch, capsys):
     monkeypatch.setenv("ASSAY_TOKEN", "secret")
     run("info")

@@ -151,7 +151,7 @@ def _server_flags() -> argparse.ArgumentParser:
         help="its address (ASSAY_SERVER; now %(default)s)",
     )
     group.add_argument("--tls", action="store_true", help="trust the system's roots; implied by the flags below")
-    group.add_argument("--ca", metavar="FILE", help="PEM file of the authorities to trust")
+    group.add_argument("--ca", metavar="FILE", help="PEM file of the authorities to trust (ASSAY_CA)")
     group.add_argument("--cert", metavar="FILE", help="PEM file of this client's certificate")
     group.add_argument("--key", metavar="FILE", help="PEM file of its key")
     # No default here: --help would show the token.

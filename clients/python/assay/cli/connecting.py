@@ -12,8 +12,9 @@ from assay.client import Client
 def connected(args: argparse.Namespace) -> Client:
     """A client of the server that `--server` and the flags beside it say."""
     tls: TLS | bool = args.tls
-    if args.ca or args.cert or args.key:
-        tls = TLS(args.ca, args.cert, args.key)
+    ca = args.ca or os.environ.get("ASSAY_CA")
+    if ca or args.cert or args.key:
+        tls = TLS(ca, args.cert, args.key)
     return Client(args.server, tls, args.token or os.environ.get("ASSAY_TOKEN"))
 
 

@@ -1,0 +1,331 @@
+"""Limits at the door over real gRPC: too large, too many, too slow, too often; and a good caller goes on."""
+
+import contextlib
+import re
+import socket
+import struct
+import threading
+import time
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+from google.rpc import error_details_pb2, status_pb2
+
+import assay
+from assay.v1 import model_service_pb2, model_service_pb2_grpc
+from tests.integration.server import ServerProcess, wait_until
+from tests.models import zoo
+from tests.models.hostile import endless_when_asked
+
+X = np.random.default_rng(0).standard_normal((2, 8)).astype(np.float32)
+ELEMENTS = assay.Occlusion(features=assay.Elements())
+MESSAGE = 4 << 20
+FLAGS = {
+    "--max-message-bytes": MESSAGE,
+    "--max-metadata-bytes": 8192,
+    "--max-concurrent-calls": 4,
+    "--max-concurrent-uploads": 2,
+    "--max-connections": 12,
+    "--max-message-s": 2,
+    "--min-upload-bytes-per-s": 1000,
+    "--min-ping-interval-s": 30,
+    "--max-deadline-s": 100,
+    "--max-connection-age-s": 0,
+}
+
+
+def flags(**changes):
+    chosen = FLAGS | {"--" + name.replace("_", "-"): value for name, value in changes.items()}
+    return [str(part) for pair in chosen.items() for part in pair]
+
+
+@pytest.fixture(scope="module")
+def narrow(tmp_path_factory):
+    store = tmp_path_factory.mktemp("narrow") / "store"
+    with ServerProcess(store, *flags()) as server:
+        server.store = store
+        yield server
+
+
+@pytest.fixture(scope="module")
+def good(narrow):
+    with assay.Client(narrow.address) as client:
+        client.upload_model(zoo.mlp(), name="mlp")
+        yield client
+
+
+@pytest.fixture(autouse=True)
+def a_good_call_after_each(good):
+    yield
+    assert good.explain("mlp", {"x": X}, ELEMENTS, target=0).feature_values.shape == (2, 8)
+
+
+@contextlib.contextmanager
+def channel_to(server, **more):
+    options = [("grpc.max_send_message_length", -1), ("grpc.use_local_subchannel_pool", 1)]
+    with grpc.insecure_channel(server.address, options, **more) as channel:
+        yield channel
+
+
+def raw(channel, body, rpc="ExplainService/Explain", **more):
+    with pytest.raises(grpc.RpcError) as got:
+        channel.unary_unary(f"/assay.v1.{rpc}")(body, timeout=60, **more)
+    return got.value
+
+
+def details(error):
+    status = status_pb2.Status.FromString(dict(error.trailing_metadata())["grpc-status-details-bin"])
+    info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
+    assert status.details[0].Unpack(info)
+    return info, any(d.Unpack(retry) for d in status.details)
+
+
+# ---- too large -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "rpc", ["ExplainService/Explain", "ExplainService/ExplainStream", "ExplainService/ExplainMany"]
+)
+@pytest.mark.parametrize(
+    "compression", [grpc.Compression.NoCompression, grpc.Compression.Gzip, grpc.Compression.Deflate]
+)
+def test_a_message_over_the_limit(narrow, rpc, compression):
+    with channel_to(narrow) as channel:
+        error = raw(channel, b"\0" * (MESSAGE + 1), rpc, compression=compression)
+    assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert "larger than max" in error.details()
+
+
+def test_what_fits_when_it_is_unpacked_is_taken(narrow):
+    with channel_to(narrow, compression=grpc.Compression.Gzip) as channel:
+        assert raw(channel, b"\0" * (MESSAGE - 10)).code() is grpc.StatusCode.INTERNAL  # no message, but it was read
+
+
+def peak_kib(server):
+    status = Path(f"/proc/{server.process.pid}/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+)", status)[1])
+
+
+def test_a_bomb_is_not_unpacked_beyond_the_limit(narrow):
+    with channel_to(narrow, compression=grpc.Compression.Gzip) as channel:
+        raw(channel, b"\0" * (MESSAGE + 1))
+        before = peak_kib(narrow)
+        for _ in range(3):
+            assert raw(channel, b"\0" * (256 << 20)).code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert peak_kib(narrow) - before < 64 << 10
+
+
+@pytest.mark.parametrize("bytes_", [9000, 20_000, 1_000_000])
+def test_metadata_over_the_limit(narrow, bytes_):
+    with channel_to(narrow) as channel:
+        error = raw(channel, b"", metadata=[("x-much", "a" * bytes_)])
+        assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "metadata" in error.details()
+        assert raw(channel, b"", metadata=[("x-some", "a" * 4000)]).code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+# ---- too many ------------------------------------------------------------------------------------------------------
+
+
+class Held:
+    """Calls of a stream that say nothing after their header, until they are let go."""
+
+    def __init__(self, channel, number, *, header=True):
+        self.go = threading.Event()
+        self.header = header
+        stub = model_service_pb2_grpc.ModelServiceStub(channel)
+        self.calls = [stub.UploadModel.future(self._parts(), timeout=60) for _ in range(number)]
+
+    def _parts(self):
+        if self.header:
+            yield model_service_pb2.UploadModelRequest(header=model_service_pb2.UploadModelHeader(name="held"))
+        self.go.wait(60)
+
+    def end(self):
+        for call in self.calls:
+            call.cancel()
+        self.go.set()
+
+
+def under_way(server):
+    return sum(v for k, v in server.metrics().items() if k.startswith("assayd_requests_in_flight"))
+
+
+def test_more_uploads_than_may_be_are_refused_not_kept_waiting(narrow, good):
+    with channel_to(narrow) as channel:
+        held = Held(channel, 2)
+        try:
+            wait_until(lambda: under_way(narrow) == 2)
+            with pytest.raises(assay.ResourceExhausted, match="2 uploads are under way") as got:
+                good.upload_model(zoo.mlp(), name="third")
+            assert got.value.reason == "QUEUE_FULL"
+            assert got.value.retry_after == 1
+            assert good.predict("mlp", {"x": X})["y"].shape == (2, 3)
+        finally:
+            held.end()
+    wait_until(lambda: under_way(narrow) == 0)
+    assert good.upload_model(zoo.mlp(), name="third").name == "third"
+
+
+def test_more_calls_than_may_be_are_refused_not_kept_waiting(narrow, good):
+    with channel_to(narrow) as channel:
+        many = channel.stream_stream("/assay.v1.ExplainService/ExplainMany")
+        go = threading.Event()
+        opened = [many(iter(lambda: go.wait(60) and None, None), timeout=60) for _ in range(4)]
+        try:
+            wait_until(lambda: under_way(narrow) == 4)
+            error = raw(channel, b"")
+            assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+            info, retry = details(error)
+            assert (info.reason, info.metadata["limit"], retry) == ("QUEUE_FULL", "4", True)
+        finally:
+            for call in opened:
+                call.cancel()
+            go.set()
+    wait_until(lambda: under_way(narrow) == 0)
+
+
+def test_more_connections_than_may_be_are_closed(narrow, good):
+    host, port = narrow.address.split(":")
+    with contextlib.ExitStack() as stack:
+        plain = [stack.enter_context(socket.create_connection((host, int(port)), timeout=20)) for _ in range(30)]
+        closed = 0
+        for each in plain:
+            with contextlib.suppress(TimeoutError):
+                each.settimeout(2)
+                try:
+                    # The library greets who is let in with its settings.
+                    closed += each.recv(1) == b""
+                except ConnectionResetError:
+                    closed += 1
+        assert closed >= 18
+        assert good.info().version  # who is in stays in
+    wait_until(lambda: reachable(narrow), 30)
+
+
+def reachable(server):
+    with channel_to(server) as channel:
+        try:
+            channel.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=5)
+        except grpc.RpcError:
+            return False
+        return True
+
+
+# ---- too slow ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rpc", ["ExplainService/Explain", "ExplainService/ExplainMany", "ModelService/UploadModel"])
+def test_a_call_that_never_says_anything_is_ended(narrow, rpc):
+    go = threading.Event()
+    with channel_to(narrow) as channel:
+        call = channel.stream_unary(f"/assay.v1.{rpc}").future(iter(lambda: go.wait(60) and None, None))
+        try:
+            error = call.exception(60)
+        finally:
+            go.set()
+    assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert "no whole message came within 2 s" in error.details()
+    assert details(error)[0].reason == "DEADLINE"
+
+
+def test_an_upload_that_drips_is_ended_and_leaves_nothing(narrow, good):
+    sent = []
+
+    def parts():
+        yield model_service_pb2.UploadModelRequest(header=model_service_pb2.UploadModelHeader(name="drip"))
+        while len(sent) < 600:
+            sent.append(1)
+            yield model_service_pb2.UploadModelRequest(chunk=b"0" * 10)
+            time.sleep(0.1)
+
+    with channel_to(narrow) as channel, pytest.raises(grpc.RpcError) as got:
+        model_service_pb2_grpc.ModelServiceStub(channel).UploadModel(parts(), timeout=60)
+    assert got.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert "an upload keeps 1000 bytes a second" in got.value.details()
+    assert len(sent) < 600
+    wait_until(lambda: not list(narrow.store.glob("*/models/.draft-*")))
+    with pytest.raises(assay.NotFound):
+        good.get_model("drip")
+
+
+def test_an_upload_that_is_slow_and_keeps_the_pace_is_taken(narrow, good):
+    data = zoo.mlp(hidden=200)
+    assert len(data) > 5000
+
+    def parts():
+        yield model_service_pb2.UploadModelRequest(header=model_service_pb2.UploadModelHeader(name="slow"))
+        for start in range(0, len(data), 2000):
+            yield model_service_pb2.UploadModelRequest(chunk=data[start : start + 2000])
+            time.sleep(0.6)
+
+    with channel_to(narrow) as channel:
+        model_service_pb2_grpc.ModelServiceStub(channel).UploadModel(parts(), timeout=60)
+    assert good.get_model("slow").name == "slow"
+
+
+def test_a_deadline_is_set_where_the_caller_set_none_and_no_longer_than_may_be(tmp_path, good):
+    endless = flags(default_deadline_s=3, max_concurrent_calls=100)
+    with ServerProcess(tmp_path / "store", *endless) as server, assay.Client(server.address) as client:
+        data, _, wild = endless_when_asked()
+        model = client.upload_model(data, name="endless")
+        with pytest.raises(assay.DeadlineExceeded):
+            client.predict(model, wild, timeout=None)
+        with pytest.raises(assay.InvalidArgument, match="at most 100 s are kept"):
+            client.predict(model, wild, timeout=1000)
+
+
+# ---- too often -----------------------------------------------------------------------------------------------------
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+SETTINGS, PING, GOAWAY = 4, 6, 7
+ENHANCE_YOUR_CALM = 11
+
+
+def frame(kind, payload=b"", flags_=0):
+    return struct.pack(">I", len(payload))[1:] + bytes([kind, flags_]) + b"\0\0\0\0" + payload
+
+
+def frames(connection):
+    """Frames (kind, payload) until the other side closes."""
+    data = b""
+    while True:
+        while len(data) >= 9 and len(data) >= 9 + int.from_bytes(data[:3], "big"):
+            size = int.from_bytes(data[:3], "big")
+            yield data[3], data[9 : 9 + size]
+            data = data[9 + size :]
+        try:
+            more = connection.recv(65536)
+        except ConnectionResetError:
+            return
+        if not more:
+            return
+        data += more
+
+
+def test_a_flood_of_pings_is_told_to_go_away_and_others_are_served(narrow, good):
+    host, port = narrow.address.split(":")
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
+        connection.sendall(PREFACE + frame(SETTINGS))
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            for n in range(200):
+                connection.sendall(frame(PING, n.to_bytes(8, "big")))
+        away = [payload for kind, payload in frames(connection) if kind == GOAWAY]
+        assert away
+        assert int.from_bytes(away[-1][4:8], "big") == ENHANCE_YOUR_CALM
+        assert good.predict("mlp", {"x": X})["y"].shape == (2, 3)
+
+
+def test_an_old_connection_is_told_to_go_away_and_its_caller_notices_nothing(tmp_path):
+    with ServerProcess(tmp_path / "store", *flags(max_connection_age_s=2)) as server:
+        host, port = server.address.split(":")
+        with socket.create_connection((host, int(port)), timeout=60) as connection:
+            connection.sendall(PREFACE + frame(SETTINGS))
+            assert any(kind == GOAWAY for kind, _ in frames(connection))
+        with assay.Client(server.address) as client:
+            model = client.upload_model(zoo.mlp(), name="mlp")
+            end = time.monotonic() + 6
+            while time.monotonic() < end:
+                assert client.predict(model, X)["y"].shape == (2, 3)
