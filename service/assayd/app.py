@@ -52,6 +52,7 @@ from assayd.scheduler.device import DeviceScheduler
 from assayd.scheduler.keeper import Keeper
 from assayd.settings import Settings
 from assayd.store.store import Store
+from assayd.types.admission import AdmissionLimits
 
 log = logging.getLogger("assayd")
 
@@ -264,6 +265,12 @@ def _session_options(settings: Settings) -> SessionOptions:
         gpu_memory_bytes=(settings.worker_memory_bytes or None) if provider == "cuda" else None,
         sweep_s=settings.sweep_ms / 1000,
         precision=settings.precision,
+        admission=AdmissionLimits(
+            settings.max_model_nodes,
+            settings.max_model_ends,
+            settings.max_model_depth,
+            settings.max_model_weights_bytes,
+        ),
     )
 
 

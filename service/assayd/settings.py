@@ -108,6 +108,16 @@ class Settings(BaseSettings):
     )
     max_connection_grace_s: float = Field(3600.0, gt=0, description="time that calls on such a connection have to end")
     max_model_bytes: int = Field(2_000_000_000, ge=1, description="largest model accepted")
+    max_model_nodes: int = Field(
+        200_000, ge=1, description="nodes of a model, each call of a function counted as its body"
+    )
+    max_model_ends: int = Field(1_000, ge=1, description="inputs of a model, and outputs")
+    max_model_depth: int = Field(
+        32, ge=1, le=32, description="graphs within graphs of a model, or calls within its functions"
+    )
+    max_model_weights_bytes: int = Field(
+        2_000_000_000, ge=1, description="weights of a model, sparse ones counted as dense"
+    )
     max_loaded_bytes: int = Field(
         8_000_000_000, ge=1, description="memory of loaded models, or their files if larger; the least used leave first"
     )

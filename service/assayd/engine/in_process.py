@@ -101,7 +101,7 @@ class InProcessBackend:
     def load(self, digest: str, data: bytes, tuning: Tuning | None = None) -> LoadedModel:
         """Load, prove and tune. Raises InvalidModel, ModelFailed, ModelUnfit."""
         begun = time.monotonic()
-        programs = programs_of(data)
+        programs = programs_of(data, self._options.admission)
         for s in chain(programs.signature.inputs, programs.signature.outputs):
             if s.dtype is None:
                 raise ModelUnfit(f"{s.name!r} is bfloat16, which this server can't run")
@@ -257,7 +257,7 @@ class InProcessBackend:
         if resident.fixed is None:
             resident.fixed = several
             if resident.loaded.threads != self._options.threads:
-                programs = programs_of(data)
+                programs = programs_of(data, self._options.admission)
                 if programs.opened is None:
                     raise AssertionError("a model that runs in batches can be opened")
                 resident.fixed = replace(several, session=self._session(programs.opened, programs))
@@ -266,7 +266,7 @@ class InProcessBackend:
     def _keep_one(self, resident: _Resident, data: bytes) -> Program:
         """The program that runs row by row, made again where it was dropped. data: the model's file."""
         if resident.one is None:
-            programs = programs_of(data)
+            programs = programs_of(data, self._options.admission)
             resident.one = Program(self._session(programs.plain, programs), resident.one_by_one, batched=False)
         return resident.one
 

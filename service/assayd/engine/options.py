@@ -6,11 +6,12 @@ import hashlib
 import os
 import platform
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from assayd.engine.sweep import REVISION, is_small
+from assayd.types.admission import AdmissionLimits
 from assayd.types.model import Signature
 
 MOST_ROWS = 1024
@@ -28,7 +29,7 @@ class SessionOptions:
     threads suit a model when it is loaded, or a quarter of its load where that is longer; 0 for none.
     precision: of the arithmetic on a GPU, "fp32", "tf32" or "fp16". search: how cuDNN finds a convolution's algorithm.
     realiser: what makes tensors from rows there, "numpy" or "graph"; "auto" is graph. With "graph" models run on the
-    CPU as they would on a GPU, for tests.
+    CPU as they would on a GPU, for tests. admission: what models are taken at all.
 
     spin_us: how long a session's threads stay awake for its next operator or run; None lets onnxruntime choose. By
     squeezenet on two cores: a model alone takes 0.98 of the default's time with 100 us and 1.03 to 1.10 with none; two
@@ -44,6 +45,7 @@ class SessionOptions:
     precision: str = "fp32"
     search: str = "HEURISTIC"
     realiser: str = "auto"
+    admission: AdmissionLimits = field(default_factory=AdmissionLimits)
 
 
 def fingerprint(options: SessionOptions, batch_rows: int | None) -> str:

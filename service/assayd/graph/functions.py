@@ -7,29 +7,28 @@ from typing import TypeAlias
 from onnx import FunctionProto, ModelProto, NodeProto
 
 from assayd.errors import InvalidModel
+from assayd.graph.operators import domain_of
 from assayd.graph.payload import shown
 from assayd.graph.walk import bodies_under
 
 Key: TypeAlias = tuple[str, str, str]
 
 
-def _domain(domain: str) -> str:
-    return "" if domain == "ai.onnx" else domain
+def key_of(function: FunctionProto) -> Key:
+    """What calls of it name."""
+    return domain_of(function.domain), function.name, function.overload
 
 
-def _key(function: FunctionProto) -> Key:
-    return _domain(function.domain), function.name, function.overload
-
-
-def _called(node: NodeProto) -> Key:
-    return _domain(node.domain), node.op_type, node.overload
+def called_by(node: NodeProto) -> Key:
+    """Key of the function that a node would call."""
+    return domain_of(node.domain), node.op_type, node.overload
 
 
 def call_order(model: ModelProto, max_depth: int) -> list[Key]:
     """The functions, callees before callers. InvalidModel: a function calls itself, or calls nest beyond max_depth."""
-    known = {_key(function) for function in model.functions}
+    known = {key_of(function) for function in model.functions}
     calls = {
-        _key(function): {_called(node) for body in bodies_under([function]) for node in body.nodes} & known
+        key_of(function): {called_by(node) for body in bodies_under([function]) for node in body.nodes} & known
         for function in model.functions
     }
     order: dict[Key, int] = {}
@@ -58,11 +57,11 @@ def call_order(model: ModelProto, max_depth: int) -> list[Key]:
 def inlined_size(model: ModelProto, max_depth: int) -> int:
     """Number of nodes the model would have with every call replaced by the function's body."""
     sizes: dict[Key, int] = {}
-    by_key = {_key(function): function for function in model.functions}
+    by_key = {key_of(function): function for function in model.functions}
 
     def size(root: FunctionProto | ModelProto) -> int:
         under = bodies_under([root.graph if isinstance(root, ModelProto) else root])
-        return sum(sizes.get(_called(node), 1) for body in under for node in body.nodes)
+        return sum(sizes.get(called_by(node), 1) for body in under for node in body.nodes)
 
     for key in call_order(model, max_depth):
         sizes[key] = size(by_key[key])

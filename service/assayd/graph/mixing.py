@@ -33,7 +33,7 @@ def attributes_of(node: NodeProto) -> dict[str, Any]:
 def called(node: NodeProto) -> str:
     """How messages name a node: its op and its name, or what it writes."""
     name = node.name or next((output for output in node.output if output), "")
-    return f"{node.op_type} {name[:80]!r}"
+    return f"{node.op_type[:80]} {name[:80]!r}"
 
 
 def check_mixing(node: NodeProto, inputs: Sequence[Fact | None], opset: int) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 
-from onnx import TensorProto
+import numpy as np
+from onnx import SparseTensorProto, TensorProto, numpy_helper
 
 from assayd.errors import InvalidModel
 
@@ -43,8 +45,41 @@ def _typed_count(tensor: TensorProto) -> tuple[int, int]:
     return len(tensor.int32_data), -(8 // BITS[kind]) if BITS[kind] < 8 else 1
 
 
-def check_payload(tensor: TensorProto) -> None:
-    """InvalidModel for external data, negative or huge dims, unknown dtypes, or a payload that doesn't fit dims."""
+def check_sparse(sparse: SparseTensorProto) -> int:
+    """Bytes that it takes made dense. InvalidModel as `check_payload`, or where its indices lead outside."""
+    values, indices, name = sparse.values, sparse.indices, shown(sparse.values.name)
+    check_payload(values)
+    check_payload(indices)
+    dims = list(sparse.dims)
+    if any(dim < 0 for dim in dims):
+        raise InvalidModel(f"sparse tensor {name} has a negative extent: {dims[:8]}", field="chunk")
+    count = _counted(dims, f"sparse tensor {name}")
+    found = values.dims[0] if len(values.dims) == 1 else -1
+    if found < 0 or list(indices.dims) not in ([found], [found, len(dims)]) or indices.data_type != T.INT64:
+        raise InvalidModel(
+            f"sparse tensor {name} needs values [n] and indices INT64 [n] or [n, {len(dims)}]; it has "
+            f"{list(values.dims)[:8]} and {list(indices.dims)[:8]}",
+            field="chunk",
+        )
+    if found:
+        places = numpy_helper.to_array(indices)
+        most = np.array(dims) if places.ndim == 2 else count
+        if (places < 0).any() or (places >= most).any():
+            raise InvalidModel(f"sparse tensor {name} has an index outside its shape {dims[:8]}", field="chunk")
+    return (count * BITS.get(values.data_type, 8) + 7) // 8
+
+
+def _counted(dims: Sequence[int], name: str) -> int:
+    count = prod(dims)
+    if count > _MAX_BYTES // 16:
+        raise InvalidModel(f"{name} has more elements than can be counted: {list(dims)[:8]}", field="chunk")
+    return count
+
+
+def check_payload(tensor: TensorProto) -> int:
+    """Bytes of its elements. InvalidModel for external data, negative or huge dims, unknown dtypes, or a payload that
+    doesn't fit dims.
+    """
     name = shown(tensor.name)
     if tensor.data_location == T.EXTERNAL or tensor.external_data:
         raise InvalidModel(
@@ -55,11 +90,7 @@ def check_payload(tensor: TensorProto) -> None:
         raise InvalidModel(f"tensor {name} has a negative extent: {list(tensor.dims)[:8]}", field="chunk")
     if tensor.data_type != T.STRING and tensor.data_type not in BITS:
         raise InvalidModel(f"tensor {name} has the unknown element type {tensor.data_type}", field="chunk")
-    count = prod(tensor.dims)
-    if count > _MAX_BYTES // 16:
-        raise InvalidModel(
-            f"tensor {name} has more elements than can be counted: {list(tensor.dims)[:8]}", field="chunk"
-        )
+    count = _counted(tensor.dims, f"tensor {name}")
     if tensor.data_type == T.STRING:
         found, wanted = len(tensor.string_data), count
     elif tensor.HasField("raw_data"):
@@ -72,3 +103,6 @@ def check_payload(tensor: TensorProto) -> None:
         raise InvalidModel(
             f"tensor {name} holds {found} {unit}, but its shape {list(tensor.dims)[:8]} needs {wanted}", field="chunk"
         )
+    if tensor.data_type == T.STRING:
+        return sum(map(len, tensor.string_data))
+    return (count * BITS[tensor.data_type] + 7) // 8

@@ -6,16 +6,13 @@ from dataclasses import dataclass, replace
 
 from onnx import ModelProto, inliner
 
-from assayd.graph.admit import MAX_DEPTH, admit
+from assayd.graph.admit import admit
 from assayd.graph.chance import random_operators
-from assayd.graph.functions import inlined_size
 from assayd.graph.open_batch import Batch, find_batch, open_batch
 from assayd.graph.signature import signature_of
 from assayd.graph.tidy import remove_zipmaps, strip_weights
+from assayd.types.admission import AdmissionLimits
 from assayd.types.model import Signature
-
-_MAX_INLINED = 200_000
-"""Nodes. A few functions that call each other twice can stand for billions."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +32,12 @@ class Programs:
     random: tuple[str, ...] = ()
 
 
-def programs_of(data: bytes) -> Programs:
-    """Check, tidy and open a model. InvalidModel where the bytes are no model that can be taken."""
-    model = admit(data)
+def programs_of(data: bytes, limits: AdmissionLimits | None = None) -> Programs:
+    """Check, tidy and open a model. limits: None for the default ones.
+
+    Raises InvalidModel where the bytes are no model that can be taken, TooLarge where they are one beyond the limits.
+    """
+    model = admit(data, limits)
     stripped = strip_weights(model)
     labels = remove_zipmaps(model)
     plain = model.SerializeToString() if stripped or labels else data
@@ -54,9 +54,6 @@ def _inlined(model: ModelProto) -> tuple[ModelProto, str]:
     """The model without functions of its own, so that the batch can be followed; or a reason why not."""
     if not model.functions:
         return model, ""
-    size = inlined_size(model, MAX_DEPTH)
-    if size > _MAX_INLINED:
-        return model, f"its functions stand for {size} nodes, too many to follow the batch through"
     try:
         return inliner.inline_local_functions(model), ""
     except Exception:  # noqa: BLE001  whatever onnx finds wrong with a function, onnxruntime will say it better

@@ -7,9 +7,10 @@ import onnx
 import pytest
 from onnx import AttributeProto, ModelProto, SparseTensorProto, TensorProto, helper, numpy_helper
 
-from assayd.errors import InvalidModel
-from assayd.graph.admit import MAX_DEPTH, admit
+from assayd.errors import InvalidModel, TooLarge
+from assayd.graph.admit import admit
 from assayd.graph.functions import inlined_size
+from assayd.types.admission import AdmissionLimits
 from tests.models import zoo
 
 
@@ -276,7 +277,7 @@ def nested(depth: int) -> ModelProto:
 
 def test_graphs_nested_too_deep():
     admit(nested(20).SerializeToString())
-    assert "nested" in refusal(nested(MAX_DEPTH + 1))
+    assert "nested" in refusal(nested(AdmissionLimits().depth + 1))
 
 
 def function(name: str, *calls: str):
@@ -298,12 +299,245 @@ def test_recursive_functions():
 
 
 def test_functions_that_call_too_deep():
-    chain = [function(f"f{k}", f"f{k + 1}") for k in range(MAX_DEPTH + 1)]
-    assert "deep" in refusal(with_functions(*chain, function(f"f{MAX_DEPTH + 1}")))
+    chain = [function(f"f{k}", f"f{k + 1}") for k in range(AdmissionLimits().depth + 1)]
+    assert "deep" in refusal(with_functions(*chain, function(f"f{AdmissionLimits().depth + 1}")))
 
 
 def test_functions_that_double_are_counted_not_inlined():
     doubling = [function(f"f{k}", f"f{k + 1}", f"f{k + 1}") for k in range(30)]
     model = with_functions(*doubling, function("f30"))
     model.graph.node.append(helper.make_node("f0", ["x"], ["z"], domain="own"))
-    assert inlined_size(admit(model.SerializeToString()), MAX_DEPTH) > 2**30
+    assert inlined_size(model, 32) > 2**30
+    assert "nodes with its functions in place; the limit is 200000" in too_large(model)
+
+
+def test_two_functions_of_one_name():
+    assert "two functions are named 'own f '" in refusal(with_functions(function("f"), function("f")))
+
+
+# ---- limits ------------------------------------------------------------------------------------------------------
+
+
+def too_large(model, **limits) -> str:
+    with pytest.raises(TooLarge) as caught:
+        admit(model.SerializeToString(), AdmissionLimits(**limits))
+    assert caught.value.field == "chunk"
+    assert int(caught.value.metadata["found"]) > int(caught.value.metadata["limit"])
+    return caught.value.message
+
+
+def test_limits_hold_what_they_say_and_no_less():
+    model = mlp()
+    nodes, weights = len(model.graph.node), sum(len(t.raw_data) for t in model.graph.initializer)
+    exact = AdmissionLimits(nodes=nodes, ends=1, depth=1, weight_bytes=weights)
+    admit(model.SerializeToString(), exact)
+    assert f"{nodes} nodes; the limit is {nodes - 1} (the server's --max-model-nodes)" in too_large(
+        model, nodes=nodes - 1
+    )
+    assert f"{weights} bytes of weights; the limit is {weights - 1}" in too_large(model, weight_bytes=weights - 1)
+    model.graph.output.add(name="c0")
+    assert "2 outputs; the limit is 1 (the server's --max-model-ends)" in too_large(model, ends=1)
+    model = mlp()
+    model.graph.input.add(name="x2")
+    assert "2 inputs; the limit is 1" in too_large(model, ends=1)
+
+
+def test_nodes_of_subgraphs_and_functions_count():
+    model = nested(5)
+    outer = len(model.graph.node)
+    assert f"{outer + 4} nodes" in too_large(model, nodes=outer + 3)
+    model = with_functions(function("f"), function("g"))
+    outer = len(model.graph.node)
+    assert f"{outer + 2} nodes" in too_large(model, nodes=outer + 1)
+
+
+def test_a_sparse_weight_counts_as_dense():
+    model = mlp()
+    in_sparse_values(model, numpy_helper.from_array(np.array([1.0], np.float32), "s"))
+    model.graph.sparse_initializer[0].dims[:] = [10**9]
+    assert "bytes of weights" in too_large(model)
+
+
+@pytest.mark.parametrize(
+    ("dims", "index", "words"),
+    [([3], 3, "index outside"), ([3], -1, "index outside"), ([-3], 0, "negative"), ([2**40, 2**40], 0, "counted")],
+)
+def test_sparse_weights_that_contradict_themselves(dims, index, words):
+    model = mlp()
+    values = numpy_helper.from_array(np.array([1.0], np.float32), "s")
+    indices = numpy_helper.from_array(np.array([index]), "i")
+    model.graph.sparse_initializer.append(SparseTensorProto(values=values, indices=indices, dims=dims))
+    assert words in refusal(model)
+
+
+def test_declared_extents():
+    model = mlp()
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = -1  # old exporters' way to leave it free
+    admit(model.SerializeToString())
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = -2
+    assert "'x' declares a negative extent" in refusal(model)
+    for dim in model.graph.input[0].type.tensor_type.shape.dim:
+        dim.dim_value = 2**40
+    assert "'x' declares more elements" in refusal(model)
+
+
+# ---- operators ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("domain", "op"),
+    [
+        ("", "NoSuchOp"), ("", "MemcpyToHost"), ("custom", "Relu"), ("com.microsoft", "EPContext"),
+        ("com.microsoft", "Snpe"), ("com.microsoft", "Relu"), ("com.microsoft.nchwc", "Conv"),
+        ("com.ms.internal.nhwc", "Conv"), ("ai.onnx.preview.training", "Adam"), ("ai.onnx.ml", "Relu"),
+        ("com.microsoft.extensions", "PyOp"),
+    ],
+)  # fmt: skip
+def test_operators_that_are_not_allowed_are_named_with_their_place(domain, op):
+    model = mlp()
+    model.graph.node.append(helper.make_node(op, ["y"], ["z"], "the-node", domain=domain))
+    message = refusal(model)
+    assert f"{op} 'the-node': the operator '{op}' " in message
+    model = mlp()
+    inner = helper.make_graph([helper.make_node(op, ["x"], ["w"], "inner", domain=domain)], "g", [], [])
+    model.graph.node.append(helper.make_node("If", ["c"], ["d"], "outer", then_branch=inner, else_branch=inner))
+    assert "(in If 'outer' then_branch)" in refusal(model) or "(in If 'outer' else_branch)" in refusal(model)
+    model = with_functions(function("f"))
+    model.functions[0].node.append(helper.make_node(op, ["x"], ["w"], domain=domain))
+    assert "(in function 'f')" in refusal(model)
+
+
+@pytest.mark.parametrize(("domain", "name"), [("com.microsoft", "EPContext"), ("com.ms.internal.nhwc", "Conv")])
+def test_a_function_lends_its_name_to_no_forbidden_operator(domain, name):
+    model = with_functions(function("f"))
+    model.functions[0].domain, model.functions[0].name = domain, name
+    model.graph.node.append(helper.make_node(name, ["x"], ["z"], domain=domain))
+    assert "isn't allowed here" in refusal(model)
+
+
+@pytest.mark.parametrize(("domain", "op"), [("com.microsoft", "Gelu"), ("ai.onnx", "Relu"), ("own", "f")])
+def test_operators_that_are_allowed(domain, op):
+    model = with_functions(function("f"))
+    model.graph.node.append(helper.make_node(op, ["x"], ["z"], domain=domain))
+    admit(model.SerializeToString())
+
+
+def overlong(value: int, length: int) -> bytes:
+    """A varint in more bytes than it needs."""
+    return bytes([value & 0x7F | 0x80, *[0x80] * (length - 2), 0])
+
+
+@pytest.mark.parametrize("length", [2, 5])
+def test_an_operator_behind_varints_that_are_longer_than_they_need_be(length):
+    node = helper.make_node("EPContext", ["x"], ["z"], domain="com.microsoft")
+    parts = [
+        bytes([tag]) + bytes([len(text)]) + text
+        if tag != 0x22
+        else overlong(tag, 2) + overlong(len(text), length) + text
+        for tag, text in ((0x0A, b"x"), (0x12, b"z"), (0x22, b"EPContext"), (0x3A, b"com.microsoft"))
+    ]
+    hidden = b"".join(parts)
+    assert onnx.NodeProto.FromString(hidden) == node
+    data = zoo.mlp()
+    graph_field = b"\x3a" + overlong(len(hidden) + 2, length) + b"\x0a" + bytes([len(hidden)]) + hidden
+    assert "EPContext" in refusal(data + graph_field)  # a second graph field is merged into the first
+
+
+@pytest.mark.parametrize(
+    ("node", "words"),
+    [
+        (helper.make_node("Gather", ["x"], ["z"], "g"), "Gather 'g' has 1 inputs; the operator takes 2 or more"),
+        (helper.make_node("Relu", ["x"], [], "r"), "Relu 'r' has 0 outputs; the operator takes 1 or more"),
+        (helper.make_node("Relu", ["x", "x"], ["z"], "r"), "2 inputs; the operator takes 1 at most"),
+        (helper.make_node("Concat", ["x"], ["z"], "c", axis=1.5), "'axis' of type FLOAT; the operator takes INT"),
+    ],
+)
+def test_nodes_that_are_none_of_their_operator(node, words):
+    model = mlp()
+    model.graph.node.append(node)
+    assert words in refusal(model)
+
+
+# ---- trees -------------------------------------------------------------------------------------------------------
+
+
+def tree(**changes) -> ModelProto:
+    held = {
+        "nodes_treeids": [0, 0, 0], "nodes_nodeids": [0, 1, 2], "nodes_featureids": [0, 0, 0],
+        "nodes_modes": ["BRANCH_LEQ", "LEAF", "LEAF"], "nodes_values": [0.5, 0.0, 0.0],
+        "nodes_truenodeids": [1, 0, 0], "nodes_falsenodeids": [2, 0, 0], "target_treeids": [0, 0],
+        "target_nodeids": [1, 2], "target_ids": [0, 0], "target_weights": [1.0, 2.0], "n_targets": 1,
+    } | changes  # fmt: skip
+    model = mlp()
+    model.graph.node.append(helper.make_node("TreeEnsembleRegressor", ["x"], ["z"], "t", domain="ai.onnx.ml", **held))
+    return model
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (dict(nodes_truenodeids=[7, 0, 0]), "entry 0 of nodes_truenodeids is no node of its tree"),
+        (dict(nodes_falsenodeids=[-1, 0, 0]), "nodes_falsenodeids is no node"),
+        (dict(nodes_truenodeids=[0, 0, 0]), "leads in a circle"),
+        (dict(target_nodeids=[1, 9]), "entry 1 of target_nodeids"),
+        (dict(target_treeids=[0, 5]), "entry 1 of target_nodeids"),
+        (dict(target_ids=[0, 1]), "entry 1 of target_ids is no target of the 1 there are"),
+        (dict(target_ids=[-1, 0]), "entry 0 of target_ids"),
+        (dict(nodes_featureids=[-1, 0, 0]), "nodes_featureids"),
+        (dict(nodes_featureids=[2**40, 0, 0]), "nodes_featureids"),
+        (dict(nodes_nodeids=[0, 1]), "3 nodes_treeids and 2 nodes_nodeids"),
+    ],
+)
+def test_trees_whose_numbers_lead_nowhere(changes, words):
+    admit(tree().SerializeToString())
+    assert words in refusal(tree(**changes))
+
+
+def test_a_tree_of_more_levels_than_the_runtime_can_build():
+    admit(chain(4000).SerializeToString())
+    assert "more than 4096 levels" in refusal(chain(20_000))
+
+
+def chain(levels: int) -> ModelProto:
+    count = 2 * levels + 1
+    return tree(
+        nodes_treeids=[0] * count,
+        nodes_nodeids=list(range(count)),
+        nodes_featureids=[0] * count,
+        nodes_modes=["BRANCH_LEQ"] * levels + ["LEAF"] * (levels + 1),
+        nodes_values=[0.5] * count,
+        nodes_truenodeids=[*range(1, levels), count - 1, *[0] * (levels + 1)],
+        nodes_falsenodeids=[*range(levels, 2 * levels), *[0] * (levels + 1)],
+        target_treeids=[0] * (levels + 1),
+        target_nodeids=list(range(levels, count)),
+        target_ids=[0] * (levels + 1),
+        target_weights=[1.0] * (levels + 1),
+    )
+
+
+def flat_tree(**changes) -> ModelProto:
+    held = {
+        "tree_roots": [0], "n_targets": 1, "nodes_featureids": [0], "nodes_truenodeids": [0], "nodes_falsenodeids": [1],
+        "nodes_trueleafs": [1], "nodes_falseleafs": [1], "leaf_targetids": [0, 0],
+        "nodes_splits": numpy_helper.from_array(np.array([0.5], np.float32)),
+        "nodes_modes": numpy_helper.from_array(np.array([0], np.uint8)),
+        "leaf_weights": numpy_helper.from_array(np.array([1, 2], np.float32)),
+    } | changes  # fmt: skip
+    model = mlp()
+    model.opset_import.append(helper.make_opsetid("ai.onnx.ml", 5))
+    model.graph.node.append(helper.make_node("TreeEnsemble", ["x"], ["z"], "t", domain="ai.onnx.ml", **held))
+    return model
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (dict(tree_roots=[1]), "entry 0 of tree_roots is no node of the 1 there are"),
+        (dict(nodes_truenodeids=[2]), "entry 0 of nodes_truenodeids is no node and no leaf"),
+        (dict(nodes_truenodeids=[0], nodes_trueleafs=[0]), "leads in a circle"),
+        (dict(leaf_targetids=[0, 3]), "entry 1 of leaf_targetids"),
+    ],
+)
+def test_trees_by_place_whose_numbers_lead_nowhere(changes, words):
+    admit(flat_tree().SerializeToString())
+    assert words in refusal(flat_tree(**changes))
