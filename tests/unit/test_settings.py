@@ -80,6 +80,9 @@ def test_every_setting_says_what_it_is_and_numbers_say_their_unit():
                 "_calls",
                 "_uploads",
                 "_connections",
+                "_nodes",
+                "_ends",
+                "_depth",
             )
             assert name.endswith(unit), name
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
 import numpy as np
-from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
 from assayd.graph.mixing import attributes_of
 
@@ -24,6 +24,7 @@ _ENCODERS: Mapping[str, tuple[str, ...]] = {
     "CategoryMapper": ("cats_strings", "cats_int64s"),
 }
 """By op, the attributes that list what it knows; one of them is set."""
+_LISTS = (AttributeProto.STRINGS, AttributeProto.INTS, AttributeProto.TENSOR)
 
 
 def levels_of(graph: GraphProto) -> dict[str, tuple[Levels, ...]]:
@@ -37,6 +38,8 @@ def levels_of(graph: GraphProto) -> dict[str, tuple[Levels, ...]]:
     weights = {tensor.name: tensor for tensor in graph.initializer}
     found: dict[tuple[str, int], Levels] = {}
     for node in graph.node:
+        if not node.output:
+            continue
         held = columns.get(node.input[0]) if node.input else None
         if node.op_type in _ENCODERS and held:
             known = _known(node)
@@ -51,7 +54,7 @@ def levels_of(graph: GraphProto) -> dict[str, tuple[Levels, ...]]:
 
 def _known(node: NodeProto) -> Levels:
     for attribute in node.attribute:
-        if attribute.name in _ENCODERS[node.op_type]:
+        if attribute.name in _ENCODERS[node.op_type] and attribute.type in _LISTS:
             listed = helper.get_attribute_value(attribute)
             if isinstance(listed, TensorProto):
                 listed = numpy_helper.to_array(listed).ravel().tolist()
@@ -72,9 +75,11 @@ def _moved(
     elif node.op_type == "Concat" and attributes.get("axis") in (1, -1):
         if all(held):
             yield node.output[0], [column for part in held if part for column in part]
-    elif node.op_type == "ArrayFeatureExtractor" or (node.op_type == "Gather" and attributes.get("axis") in (1, -1)):
+    elif len(held) > 1 and (
+        node.op_type == "ArrayFeatureExtractor" or (node.op_type == "Gather" and attributes.get("axis") in (1, -1))
+    ):
         index = weights.get(node.input[1])
-        if index is not None:
+        if index is not None and index.data_type in (TensorProto.INT32, TensorProto.INT64):
             chosen = np.atleast_1d(numpy_helper.to_array(index)).ravel()
             if all(-len(first) <= n < len(first) for n in chosen):
                 yield node.output[0], [first[n] for n in chosen]

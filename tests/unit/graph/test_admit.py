@@ -431,9 +431,7 @@ def overlong(value: int, length: int) -> bytes:
 def test_an_operator_behind_varints_that_are_longer_than_they_need_be(length):
     node = helper.make_node("EPContext", ["x"], ["z"], domain="com.microsoft")
     parts = [
-        bytes([tag]) + bytes([len(text)]) + text
-        if tag != 0x22
-        else overlong(tag, 2) + overlong(len(text), length) + text
+        (overlong(tag, 2) + overlong(len(text), length) if tag == 0x22 else bytes([tag, len(text)])) + text
         for tag, text in ((0x0A, b"x"), (0x12, b"z"), (0x22, b"EPContext"), (0x3A, b"com.microsoft"))
     ]
     hidden = b"".join(parts)
