@@ -1,0 +1,50 @@
+"""A caller who does nothing wrong, and must not notice what others do."""
+
+import threading
+
+import numpy as np
+
+import assay
+from tests.models import zoo
+
+_X = np.random.default_rng(0).standard_normal((2, 8)).astype(np.float32)
+_METHOD = assay.Occlusion(features=assay.Elements())
+
+
+class GoodCaller:
+    """`with GoodCaller(address) as good:` explains one small model again and again; `good.check()` between."""
+
+    def __init__(self, address):
+        self._client = assay.Client(address)
+        self.model = self._client.upload_model(zoo.mlp(), name="good")
+        self._want = self._explain()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._work, daemon=True)
+        self.answers, self.failures = 0, []
+
+    def _explain(self):
+        got = self._client.explain(self.model, _X, _METHOD, target=1, reproducible=True, timeout=60)
+        return got.feature_values.tobytes(), got.scores.tobytes()
+
+    def _work(self):
+        while not self._ended.wait(0.05):
+            try:
+                if self._explain() != self._want:
+                    self.failures.append("other numbers")
+                self.answers += 1
+            except Exception as error:
+                self.failures.append(repr(error))
+
+    def check(self):
+        """One more answer, as good as the first, and none in between that wasn't."""
+        assert self._explain() == self._want
+        assert not self.failures, self.failures
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._ended.set()
+        self._thread.join(120)
+        self._client.close()
