@@ -32,7 +32,7 @@ class GoodCaller:
                 if self._explain() != self._want:
                     self.failures.append("other numbers")
                 self.answers += 1
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001
                 self.failures.append(repr(error))
 
     def check(self):

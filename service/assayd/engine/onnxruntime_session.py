@@ -27,6 +27,7 @@ _SHRINK = ("memory.enable_memory_arena_shrinkage", "cpu:0")
 _NO_MEMORY = (
     "Failed to allocate memory", "bad allocation", "std::bad_alloc", "ALLOC_FAILED", "out of memory",
     "cudaErrorMemoryAllocation",
+    "exceeds the supported maximum of",  # bytes of one tensor, which Tile has a limit of its own for
 )  # fmt: skip
 _PATH = re.compile(r"(?:/[\w.+-]+){2,}(?::\d+)?\s*")
 _LOST = re.compile(

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -76,8 +77,11 @@ class Draft:
         return PREFIX + self._hash.hexdigest()
 
     def read(self) -> bytes:
-        """All that was written so far."""
-        self._file.flush()
+        """All that was written so far. Raises StoreFull."""
+        try:
+            self._file.flush()
+        except OSError as error:
+            raise store_error(error) from error
         return self._path.read_bytes()
 
     def commit(self) -> str:
@@ -96,7 +100,8 @@ class Draft:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._file.close()
+        with suppress(OSError):  # what couldn't be written is tried once more
+            self._file.close()
         self._path.unlink(missing_ok=True)
 
 

@@ -1,5 +1,6 @@
 import errno
 import json
+import resource
 
 import numpy as np
 import pytest
@@ -107,6 +108,18 @@ def test_a_draft_that_is_dropped_leaves_nothing(tmp_path):
     with blobs.draft() as draft:
         draft.write(b"half")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_draft_on_a_full_disk_leaves_nothing_and_says_so_wherever_it_is_found(tmp_path):
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for use in (lambda draft: draft.write(bytes(10**6)), lambda draft: (draft.write(b"x"), draft.read())):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+        try:
+            with pytest.raises(StoreFull), Blobs(tmp_path).draft() as draft:
+                use(draft)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_a_full_disk_is_said_in_words(tmp_path, monkeypatch):
