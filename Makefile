@@ -29,7 +29,7 @@ OLD_PYTHON = $(call find-python,python3.10 python3.11 python3.12 $(BIN)/python p
 endif
 need-old-python = test -n "$(OLD_PYTHON)" || { echo "grpcio-tools $(OLD_GRPC) needs a Python 3.10 to 3.12: OLD_PYTHON=…"; exit 1; }
 
-.PHONY: help setup demo test check lint types contracts serve proto proto-check floor bench gpu-test clean
+.PHONY: help setup demo test check lint types contracts serve proto proto-check floor bench fuzz gpu-test clean
 
 help:  ## show this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -59,6 +59,9 @@ serve: $(STAMP)  ## serve the demo's models on 127.0.0.1:50051, metrics on :9464
 
 bench: .venv-bench/.stamp-$(RUNTIME)  ## what explaining costs beside the model, other packages and other callers; ARGS="--quick"
 	PYTHONPATH=. .venv-bench/bin/python -m tests.bench $(ARGS)
+
+fuzz: $(STAMP)  ## requests and models that are nearly right, for long; EXAMPLES=200000 of each
+	FUZZ_EXAMPLES=$(or $(EXAMPLES),200000) $(BIN)/python -m pytest -q tests/robustness/test_fuzz.py --timeout 0 $(ARGS)
 
 gpu-test: $(STAMP)  ## run the tests that need CUDA
 	$(BIN)/python -m pytest -q -m gpu $(ARGS)
