@@ -17,6 +17,7 @@ from assayd.explain.inputs import check_inputs, explained_inputs
 from assayd.explain.instance import InstanceRun
 from assayd.explain.offload import Offload
 from assayd.explain.outcome import Explained, InstanceExplained, InstanceFailed, Notice, Used
+from assayd.explain.places import Places
 from assayd.explain.prepare import Preparation
 from assayd.explain.record import Stack
 from assayd.explain.request import ExplainRequest
@@ -84,15 +85,17 @@ class Explainer:
             explained = explained_inputs(request.inputs_to_explain, signature, table_of(request.method))
             check_names(request, explained)
             request = named(request, explained)
-            shared = Preparation(
-                request, explained, job, self._scheduler, self._offload, tally, self._stack, self._segments.segments_of
-            )
+            places = Places(max(self._instances_in_flight, _EVENLY_IN_FLIGHT if job.evenly else 0))
+            if job.evenly:
+                places.suit(1, _EVENLY_IN_FLIGHT)
+            cut = self._segments.segments_of
+            beside = (self._scheduler, self._offload, tally, self._stack, places, cut)
+            shared = Preparation(request, explained, job, *beside)
             if request.validate_only:
                 return await self._estimate(request, shared, model)
-            places = asyncio.Semaphore(max(self._instances_in_flight, _EVENLY_IN_FLIGHT if job.evenly else 0))
 
             async def one(position: int) -> InstanceExplained | InstanceFailed:
-                async with places:
+                async with places.one():
                     done = await self._instance(shared, model, position)
                 if on_instance is not None:
                     on_instance(done)

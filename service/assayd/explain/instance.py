@@ -101,6 +101,7 @@ class InstanceRun:
             shared.tally.check((beside + plan.size + plan.later) * request.instances)
         plan = self._allowance.grant(plan, beside) or replace(plan, size=0)
         self._ask(beside + plan.size)
+        shared.places.suit(beside + plan.size, self._model.batching.max_rows)
         return explanation, plan
 
     async def _rounds(self, explanation: Explanation, scores: Scores, wanted: Wanted) -> Attribution:

@@ -8,6 +8,7 @@ from functools import cached_property
 from assayd.engine.backend import LoadedModel
 from assayd.errors import within
 from assayd.explain.offload import Offload
+from assayd.explain.places import Places
 from assayd.explain.readout import waits_for_x, wanted_scores
 from assayd.explain.record import Stack
 from assayd.explain.request import ExplainRequest
@@ -37,6 +38,7 @@ class Preparation:
     offload: Offload
     tally: Tally
     stack: Stack
+    places: Places
     cut: Cut = segments_of
 
     @property
