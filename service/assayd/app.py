@@ -56,6 +56,7 @@ from assayd.types.admission import AdmissionLimits
 
 log = logging.getLogger("assayd")
 
+_SWITCH_S = 0.0005
 _KEEP_S = 0.25
 _LOADS_AT_ONCE = 4
 _FAREWELL_S, _STOP_S = 0.5, 1.0
@@ -318,6 +319,8 @@ async def serve(settings: Settings) -> None:
     # What start-up made stays. Looking through all of it again and again would stop everybody for tens of milliseconds.
     gc.collect()
     gc.freeze()
+    # A thread that plans or solves keeps the interpreter for so long each time; answers wait for it many times a call.
+    sys.setswitchinterval(_SWITCH_S)
     print(f"assayd serves gRPC on {app.address} and metrics on http://{app.metrics_address}/metrics", flush=True)  # noqa: T201
     await stopping.wait()
     log.info("draining", extra={"calls": app.calls_in_flight})
