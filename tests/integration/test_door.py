@@ -318,8 +318,20 @@ def test_a_flood_of_pings_is_told_to_go_away_and_others_are_served(narrow, good)
         assert good.predict("mlp", {"x": X})["y"].shape == (2, 3)
 
 
+def test_pings_that_keep_their_distance_are_answered(tmp_path):
+    with ServerProcess(tmp_path / "store", *flags(min_ping_interval_s=0.02)) as server:
+        host, port = server.address.split(":")
+        with socket.create_connection((host, int(port)), timeout=60) as connection:
+            connection.sendall(PREFACE + frame(SETTINGS))
+            answered = frames(connection)
+            for n in range(6):
+                time.sleep(0.3)
+                connection.sendall(frame(PING, n.to_bytes(8, "big")))
+                assert next(kind for kind, _ in answered if kind in (PING, GOAWAY)) == PING
+
+
 def test_an_old_connection_is_told_to_go_away_and_its_caller_notices_nothing(tmp_path):
-    with ServerProcess(tmp_path / "store", *flags(max_connection_age_s=2)) as server:
+    with ServerProcess(tmp_path / "store", *flags(max_connection_age_s=2, keepalive_s=3000)) as server:
         host, port = server.address.split(":")
         with socket.create_connection((host, int(port)), timeout=60) as connection:
             connection.sendall(PREFACE + frame(SETTINGS))
