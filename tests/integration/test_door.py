@@ -288,6 +288,10 @@ def frame(kind, payload=b"", flags_=0):
     return struct.pack(">I", len(payload))[1:] + bytes([kind, flags_]) + b"\0\0\0\0" + payload
 
 
+GREETING = PREFACE + frame(SETTINGS) + frame(SETTINGS, flags_=1)
+"""With the answer to the server's own settings, without which it hangs up."""
+
+
 def frames(connection):
     """Frames (kind, payload) until the other side closes."""
     data = b""
@@ -308,7 +312,7 @@ def frames(connection):
 def test_a_flood_of_pings_is_told_to_go_away_and_others_are_served(narrow, good):
     host, port = narrow.address.split(":")
     with socket.create_connection((host, int(port)), timeout=60) as connection:
-        connection.sendall(PREFACE + frame(SETTINGS))
+        connection.sendall(GREETING)
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             for n in range(200):
                 connection.sendall(frame(PING, n.to_bytes(8, "big")))
@@ -322,7 +326,7 @@ def test_pings_that_keep_their_distance_are_answered(tmp_path):
     with ServerProcess(tmp_path / "store", *flags(min_ping_interval_s=0.02)) as server:
         host, port = server.address.split(":")
         with socket.create_connection((host, int(port)), timeout=60) as connection:
-            connection.sendall(PREFACE + frame(SETTINGS))
+            connection.sendall(GREETING)
             answered = frames(connection)
             for n in range(6):
                 time.sleep(0.3)
@@ -334,7 +338,7 @@ def test_an_old_connection_is_told_to_go_away_and_its_caller_notices_nothing(tmp
     with ServerProcess(tmp_path / "store", *flags(max_connection_age_s=2, keepalive_s=3000)) as server:
         host, port = server.address.split(":")
         with socket.create_connection((host, int(port)), timeout=60) as connection:
-            connection.sendall(PREFACE + frame(SETTINGS))
+            connection.sendall(GREETING)
             assert any(kind == GOAWAY for kind, _ in frames(connection))
         with assay.Client(server.address) as client:
             model = client.upload_model(zoo.mlp(), name="mlp")

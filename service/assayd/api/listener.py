@@ -50,6 +50,8 @@ def channel_arguments(limits: Limits) -> list[tuple[str, int]]:
         ("grpc.max_allowed_incoming_connections", limits.max_connections),
         ("grpc.server_handshake_timeout_ms", _ms(_HANDSHAKE_S)),
         ("grpc.http2.min_ping_interval_without_data_ms", _ms(limits.min_ping_interval_s)),
+        # Also without a call: else an idle connection may be pinged once in two hours, and dead ones are kept for ever.
+        ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.keepalive_time_ms", _ms(limits.keepalive_s)),
         ("grpc.keepalive_timeout_ms", _ms(_PING_ANSWER_S)),
         ("grpc.so_reuseport", 0),
