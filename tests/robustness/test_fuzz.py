@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from google.protobuf.message import DecodeError
 from hypothesis import HealthCheck, event, given, settings
+from onnx import ModelProto
 
 import assay
 from assay.requests import explain_request
@@ -26,7 +27,7 @@ from assayd.scheduler.work import Caller
 from assayd.types.model import ModelSpec, ModelVersion
 from tests.models import zoo
 from tests.robustness import corpus
-from tests.robustness.mutations import mutated
+from tests.robustness.mutations import mutated, reshaped
 
 CRASHERS = Path(__file__).parent / "crashers"
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "0"))
@@ -123,7 +124,7 @@ MODELS = [
 
 
 @run(2000)
-@given(data=mutated(_requests()))
+@given(data=mutated(_requests()) | reshaped(_requests(), ExplainRequest))
 def test_requests(data):
     try:
         event(read_request(data))
@@ -133,7 +134,7 @@ def test_requests(data):
 
 
 @run(300)
-@given(data=mutated(MODELS))
+@given(data=mutated(MODELS) | reshaped(MODELS, ModelProto))
 def test_models(child, data):
     found = child(data)
     event(found[:8])

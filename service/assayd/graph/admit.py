@@ -66,6 +66,9 @@ def _check(model: ModelProto, limits: AdmissionLimits) -> None:
     if not model.graph.output:
         raise InvalidModel("the model has no outputs", field="chunk")
     _read_text(opset.domain for opset in model.opset_import)
+    for f in model.functions:
+        _read_text((f.name, f.domain, f.overload, *f.input, *f.output, *f.attribute))
+        _read_text(opset.domain for opset in f.opset_import)
     weights = {tensor.name for tensor in model.graph.initializer}
     inputs = sum(value.name not in weights for value in model.graph.input)
     if not inputs:
