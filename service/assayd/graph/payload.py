@@ -86,6 +86,8 @@ def check_payload(tensor: TensorProto) -> int:
             f"tensor {name} keeps its data outside the file; save the model as one file with all weights inside",
             field="chunk",
         )
+    if tensor.HasField("segment"):
+        raise InvalidModel(f"tensor {name} is a segment of a larger one; give it whole", field="chunk")
     if any(dim < 0 for dim in tensor.dims):
         raise InvalidModel(f"tensor {name} has a negative extent: {list(tensor.dims)[:8]}", field="chunk")
     if tensor.data_type != T.STRING and tensor.data_type not in BITS:
