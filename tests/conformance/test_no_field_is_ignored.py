@@ -135,7 +135,7 @@ class Explains:
 def servicers(tmp_path, monkeypatch):
     """The real servicers and the real codec; what lies behind them answers at once."""
     for module in (explain_servicer, model_servicer, server_servicer):
-        monkeypatch.setattr(module, "vet", lambda message: vet(untracked(message)))  # a vet looks at everything
+        monkeypatch.setattr(module, "vet", lambda message, **_: vet(untracked(message)))  # a vet looks at everything
     monkeypatch.setattr(explain_servicer, "vet_wrapped", lambda message: vet_wrapped(untracked(message)))
 
     def as_it_came(take):  # a record holds everything

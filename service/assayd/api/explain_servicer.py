@@ -18,6 +18,7 @@ from assay.v1.explain_pb2 import ON_BUDGET_PARTIAL, InstanceResult
 from assayd.api.auth.quotas import Quotas
 from assayd.api.call import CURRENT, Call
 from assayd.api.catalogue import Catalogue, Resolved
+from assayd.api.codec.as_sent import OF_INSTANCES
 from assayd.api.codec.memo import Memo
 from assayd.api.codec.requests import check_request_id, decode_caller, decode_explain, decode_predict
 from assayd.api.codec.responses import encode_explained, encode_instance, encode_predicted, encode_summary
@@ -72,7 +73,7 @@ class ExplainServicer(explain_service_pb2_grpc.ExplainServiceServicer):
     async def Explain(self, request: pb.ExplainRequest, context: Context) -> pb.ExplainResponse:
         """Explain all instances and answer once."""
         call = CURRENT.get()
-        vet(request)
+        vet(request, only=OF_INSTANCES if self._memo.knows(request, call.tenant) else None)
         decoded, job = await self._decode(request, call)
         explained = await self._run(decoded, job, call, None)
         answer = partial(self._answer, decoded, explained, call, request)

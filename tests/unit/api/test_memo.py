@@ -72,3 +72,21 @@ def test_it_keeps_a_bounded_number_of_small_ones(monkeypatch):
     monkeypatch.setattr(memo_module, "_LARGEST_BYTES", 10)
     large = memo.settings(request(seed=4), "t", None)
     assert memo.settings(request(seed=4), "t", None) is not large
+
+
+def test_it_knows_settings_by_their_bytes_and_by_tenant():
+    memo = Memo()
+    assert not memo.knows(request(), "t")
+    memo.settings(request(0.0, keys=["a"]), "t", None)
+    assert memo.knows(request(1.0, keys=["b"]), "t")
+    assert not memo.knows(request(), "u")
+    assert not memo.knows(request(seed=1), "t")
+    from_the_future = ExplainRequest.FromString(request().SerializeToString() + b"\xf8\x7f\x01")  # field 2047
+    assert not memo.knows(from_the_future, "t")
+
+
+def test_large_requests_have_the_same_settings_as_small_ones():
+    memo = Memo()
+    small, large = request(), request()
+    large.inputs["x"].CopyFrom(encode_tensor(np.zeros((5000, 3), np.float32)))
+    assert memo.settings(large, "t", None) is memo.settings(small, "t", None)

@@ -78,3 +78,13 @@ def test_a_long_name_of_an_input_is_cut():
     request = ExplainRequest()
     with_unknown(request.inputs["x" * 500])
     assert len(field_of(InvalidRequest, request)) < 100
+
+
+def test_fields_that_were_vetted_before_are_passed_over():
+    request = ExplainRequest(model="m", priority=99, keys=["a"])
+    with pytest.raises(InvalidRequest, match="Priority"):
+        vet(request)
+    vet(request, only=("keys", "inputs"))
+    request.inputs["x"].dtype = 99
+    with pytest.raises(InvalidRequest, match="DataType"):
+        vet(request, only=("keys", "inputs"))

@@ -15,14 +15,22 @@ from assayd.api.codec.tensors import Fetch, data_type, decode_tensor
 from assayd.explain.canonical import Canonical
 from assayd.store.tensors import tensor_digest
 
-_OF_INSTANCES = ("inputs", "keys", "instance_targets", "request_id")
+OF_INSTANCES = ("inputs", "keys", "instance_targets", "request_id")
+"""Fields that differ from one request to the next though both ask the same."""
+
+_SMALL_BYTES = 32 * 1024
 
 
 def without_instances(message: pb.ExplainRequest) -> pb.ExplainRequest:
     """A copy of what is the same for all instances."""
     settings = pb.ExplainRequest()
+    if message.ByteSize() <= _SMALL_BYTES:
+        settings.CopyFrom(message)
+        for name in OF_INSTANCES:
+            settings.ClearField(name)
+        return settings
     # Field by field: the inputs, which may be large, aren't copied.
-    wanted = [field.name for field, _ in message.ListFields() if field.name not in _OF_INSTANCES]
+    wanted = [field.name for field, _ in message.ListFields() if field.name not in OF_INSTANCES]
     FieldMask(paths=wanted).MergeMessage(message, settings)
     return settings
 

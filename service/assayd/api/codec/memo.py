@@ -41,6 +41,10 @@ class Memo:
         self._known: OrderedDict[tuple[str, bytes], Settings] = OrderedDict()
         self._lock = threading.Lock()
 
+    def knows(self, message: pb.ExplainRequest, tenant: str) -> bool:
+        """Whether its settings were decoded before, and so were vetted: their bytes are the same."""
+        return (tenant, without_instances(message).SerializeToString(deterministic=True)) in self._known
+
     def settings(self, message: pb.ExplainRequest, tenant: str, fetch: Fetch) -> Settings:
         """Of a vetted request. Raises as `decode_method`."""
         alone = without_instances(message)

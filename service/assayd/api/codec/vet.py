@@ -5,7 +5,7 @@ Fields and enum values that this version doesn't know are refused by name.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import cache
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -15,9 +15,11 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 from assayd.errors import InvalidRequest
 
 
-def vet(message: Message) -> None:
-    """Raises InvalidRequest naming the first field that can't be honoured."""
-    for path, owner, field, value in _set_fields(message, ""):
+def vet(message: Message, only: Collection[str] | None = None) -> None:
+    """Raises InvalidRequest naming the first field that can't be honoured. only: of these top-level fields, where the
+    others were vetted before.
+    """
+    for path, owner, field, value in _set_fields(message, "", only):
         if field is None:
             raise InvalidRequest(
                 f"field number {value} of {owner.DESCRIPTOR.full_name} isn't known to this server", field=path or None
@@ -35,12 +37,14 @@ def vet_wrapped(message: Message) -> None:
         raise
 
 
-def _set_fields(message: Message, path: str) -> Iterator[tuple[str, Message, FieldDescriptor | None, object]]:
+def _set_fields(
+    message: Message, path: str, only: Collection[str] | None = None
+) -> Iterator[tuple[str, Message, FieldDescriptor | None, object]]:
     """(path, message, field, value) of everything that is set, outside in; field None for an unknown number."""
     unknown = UnknownFieldSet(message)
     for n in range(len(unknown)):
         yield path, message, None, unknown[n].field_number
-    for field, value in message.ListFields():
+    for field, value in [(f, v) for f, v in message.ListFields() if only is None or f.name in only]:
         here = f"{path}.{field.name}" if path else field.name
         match _shape(field, not isinstance(value, _ONE)):
             case "scalar":
