@@ -132,7 +132,7 @@ def signature(*shapes, dtype="float32"):
 
 def test_sizes_worth_trying_go_by_the_bytes_of_a_row():
     assert sizes_for(signature((30,)))[-1] == 1024
-    assert sizes_for(signature((3, 224, 224))) == (4, 8, 16, 32)
+    assert sizes_for(signature((3, 224, 224))) == (8, 16, 32)
     for s in (signature((64, 256)), signature((3, 1000, 1000)), signature((3, 4000, 4000)), signature((30,), (100, 9))):
         sizes = sizes_for(s)
         assert sizes
