@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -24,6 +23,10 @@ CLEARLY = 1.03
 FAR = 1.5
 """Other threads than the owner's have to be cheaper by more than this: whatever else runs on the machine makes several
 threads look worse than they are, and what is chosen is kept. What fewer threads are good for is worth more.
+"""
+BRIEF_S = 2e-3
+"""A batch of one thread that takes no longer stays on it unless several are so much cheaper: between batches they fall
+asleep, which these runs in a row don't show, and the server beside them wants a core as well.
 """
 LONGEST_BATCH_S = 0.1
 BATCH_COST_S = 0.5e-3
@@ -68,21 +71,18 @@ def sweep(
 
     sizes: ascending. threads: the owner's choice first; the others are tried at the two sizes that suit it best. run:
     runs one batch, and raises AssayError where that can't be. clock: seconds. What is predicted to end after limit_s
-    isn't begun, and batches that would take longer than LONGEST_BATCH_S aren't tried but for the two smallest sizes:
-    below them reading the weights costs too much of a batch. The second is taken where there is no time for both.
+    isn't begun, and batches that would take longer than LONGEST_BATCH_S aren't tried but for the smallest size: below
+    it reading the weights costs too much of a batch.
     """
     trials = _Trials(run, clock, clock() + limit_s)
     try:
         row_s = trials.timed(Tuning(1, threads[0]))
-        if 2 * row_s * sum(sizes[:2]) > limit_s:
-            return Tuning(sizes[:2][-1], threads[0])
+        if 2 * row_s * sizes[0] > limit_s:
+            return Tuning(sizes[0], threads[0])
         trials.enter(Tuning(sizes[0], threads[0]))
     except AssayError:
         return None
-    for rows in sizes[1:2]:
-        with suppress(AssayError):
-            trials.enter(Tuning(rows, threads[0]))
-    for rows in sizes[2:]:
+    for rows in sizes[1:]:
         if not trials.admit(Tuning(rows, threads[0])):
             break
     for other in threads[1:]:
@@ -158,6 +158,9 @@ class _Trials:
             return None
         own = min((t for t in self._trials if t.tuning.threads == threads), key=lambda t: t.row_cost, default=best)
         best = own if own.row_cost <= FAR * best.row_cost else best
+        alone = min((t for t in self._trials if t.tuning.threads == 1), key=lambda t: t.row_cost, default=best)
+        if alone.seconds <= BRIEF_S and alone.row_cost <= FAR * best.row_cost:
+            best = alone
         return min(
             (
                 t.tuning

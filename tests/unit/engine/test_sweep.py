@@ -58,9 +58,9 @@ def test_a_batch_takes_no_longer_than_callers_may_be_made_to_wait():
     chosen = Device(seconds).sweep(limit_s=5)
     assert chosen == Tuning(16, 0)
     assert seconds(chosen) <= LONGEST_BATCH_S < seconds(Tuning(32, 0))
-    slow = Device(lambda t: 1e-2 * t.rows / (1 + t.rows / 64))
-    assert slow.sweep(limit_s=5) == Tuning(16, 0)
-    assert max(t.rows for t in slow.runs) == 16, "the two smallest are tried whatever they take"
+    slow = Device(lambda t: 3e-2 * t.rows / (1 + t.rows / 64))
+    assert slow.sweep(limit_s=5) == Tuning(8, 0)
+    assert max(t.rows for t in slow.runs) == 8, "the smallest is tried whatever it takes"
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_it_ends_in_time(row_s, limit_s):
 
 def test_a_model_that_takes_a_fifth_of_a_second_a_row_is_run_once_and_gets_a_small_batch():
     device = Device(lambda t: 0.2 * t.rows)
-    assert device.sweep((4, 8, 16, 32)) == Tuning(8, 0)
+    assert device.sweep((8, 16, 32)) == Tuning(8, 0)
     assert device.runs == [Tuning(1, 0)]
 
 
@@ -83,6 +83,15 @@ def test_other_threads_have_to_be_far_better():
     twice = Device(lambda t: 1e-4 * t.rows / (2 if t.threads else 1))
     assert twice.sweep(threads=(0, 1)).threads == 1
     assert Device(lambda t: 1e-4 * t.rows / (2 if t.threads else 1)).sweep(threads=(0,)).threads == 0
+
+
+def test_brief_batches_stay_on_one_thread_unless_several_are_far_better():
+    brief = lambda gain: Device(lambda t: 1e-6 * t.rows / (gain if t.threads == 0 else 1)).sweep(threads=(0, 1))  # noqa: E731
+    assert brief(1.0).threads == brief(1.3).threads == 1
+    long = Device(lambda t: 1e-3 * t.rows / (1.3 if t.threads == 0 else 1))
+    assert long.sweep(threads=(0, 1)).threads == 0
+    wide = Device(lambda t: max(2e-4 * t.rows / (2 if t.threads == 0 else 1), 1e-6))
+    assert wide.sweep(threads=(0, 1)).threads == 0
 
 
 @pytest.mark.parametrize("disturbed", [1, 2])
