@@ -351,3 +351,21 @@ def old_style(seed: int = 0) -> bytes:
     for tensor in model.graph.initializer:
         model.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
     return model.SerializeToString()
+
+
+def chain(levels: int) -> dict[str, Any]:
+    """Attributes of a tree ensemble of one tree, each branch of which has a leaf and the next branch."""
+    count = 2 * levels + 1
+    return dict(
+        nodes_treeids=[0] * count,
+        nodes_nodeids=list(range(count)),
+        nodes_featureids=[0] * count,
+        nodes_modes=["BRANCH_LEQ"] * levels + ["LEAF"] * (levels + 1),
+        nodes_values=[0.5] * count,
+        nodes_truenodeids=[*range(1, levels), count - 1, *[0] * (levels + 1)],
+        nodes_falsenodeids=[*range(levels, 2 * levels), *[0] * (levels + 1)],
+        target_treeids=[0] * (levels + 1),
+        target_nodeids=list(range(levels, count)),
+        target_ids=[0] * (levels + 1),
+        target_weights=[1.0] * (levels + 1),
+    )

@@ -412,21 +412,7 @@ def tree_whose_target_is_outside() -> bytes:
 
 @bad(16, "levels")
 def tree_that_overflows_the_runtimes_stack() -> bytes:
-    levels = 20_000
-    count = 2 * levels + 1
-    return tree(
-        nodes_treeids=[0] * count,
-        nodes_nodeids=list(range(count)),
-        nodes_featureids=[0] * count,
-        nodes_modes=["BRANCH_LEQ"] * levels + ["LEAF"] * (levels + 1),
-        nodes_values=[0.5] * count,
-        nodes_truenodeids=[*range(1, levels), count - 1, *[0] * (levels + 1)],
-        nodes_falsenodeids=[*range(levels, 2 * levels), *[0] * (levels + 1)],
-        target_treeids=[0] * (levels + 1),
-        target_nodeids=list(range(levels, count)),
-        target_ids=[0] * (levels + 1),
-        target_weights=[1.0] * (levels + 1),
-    )
+    return tree(**zoo.chain(20_000))
 
 
 @bad(17, "both input and initializer of a subgraph")

@@ -492,25 +492,8 @@ def test_trees_whose_numbers_lead_nowhere(changes, words):
 
 
 def test_a_tree_of_more_levels_than_the_runtime_can_build():
-    admit(chain(4000).SerializeToString())
-    assert "more than 4096 levels" in refusal(chain(20_000))
-
-
-def chain(levels: int) -> ModelProto:
-    count = 2 * levels + 1
-    return tree(
-        nodes_treeids=[0] * count,
-        nodes_nodeids=list(range(count)),
-        nodes_featureids=[0] * count,
-        nodes_modes=["BRANCH_LEQ"] * levels + ["LEAF"] * (levels + 1),
-        nodes_values=[0.5] * count,
-        nodes_truenodeids=[*range(1, levels), count - 1, *[0] * (levels + 1)],
-        nodes_falsenodeids=[*range(levels, 2 * levels), *[0] * (levels + 1)],
-        target_treeids=[0] * (levels + 1),
-        target_nodeids=list(range(levels, count)),
-        target_ids=[0] * (levels + 1),
-        target_weights=[1.0] * (levels + 1),
-    )
+    admit(tree(**zoo.chain(4000)).SerializeToString())
+    assert "more than 4096 levels" in refusal(tree(**zoo.chain(20_000)))
 
 
 def flat_tree(**changes) -> ModelProto:
