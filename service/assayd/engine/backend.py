@@ -44,7 +44,8 @@ class Batch:
     batched: whether the model could take several rows when they were planned. A model that was demoted since runs them
     as planned; each job then finds by its x that they must be run again. padded: it is filled up to the model's most
     rows. steady: by the program that gives the same bits in any company. exact: in fp32, whatever the
-    device's precision.
+    device's precision. at_once: a batch of the same model runs, and this one is sure to be the next: it may begin when
+    that is through, before `run` is called.
     """
 
     digest: str
@@ -53,6 +54,7 @@ class Batch:
     padded: bool = False
     steady: bool = False
     exact: bool = False
+    at_once: bool = False
 
     @property
     def rows(self) -> int:

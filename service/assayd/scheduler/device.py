@@ -155,8 +155,10 @@ class DeviceScheduler:
                 self._queue.changed.clear()
                 if ahead is None:
                     taken = self._queue.take(full_only=True, without=self._recovery.reviving)
+                    if not isinstance(taken, list):
+                        taken = self._queue.rest_of(slices[-1].work)
                     if isinstance(taken, list):
-                        ahead = await self._ahead(taken)
+                        ahead = await self._ahead(taken, slices)
                         continue
                 await self._queue.changed.wait()
 
@@ -196,10 +198,11 @@ class DeviceScheduler:
             slices = slices + more
         return slices
 
-    async def _ahead(self, slices: list[Slice]) -> tuple[list[Slice], Prepared] | None:
+    async def _ahead(self, slices: list[Slice], running: list[Slice]) -> tuple[list[Slice], Prepared] | None:
         """A batch with its tensors, made while another one runs; None where that failed."""
         try:
-            return slices, await self._runner.prepare(slices)
+            at_once = slices[0].work.model.digest == running[0].work.model.digest
+            return slices, await self._runner.prepare(slices, at_once=at_once)
         except NotRun as failed:
             self._unprepared(slices, failed.error)
             return None

@@ -13,6 +13,8 @@ from assayd.scheduler.ledger import Ledger
 from assayd.scheduler.policy import Grant, Hold, Limits, State, Waiting, choose
 from assayd.scheduler.work import Work
 
+_BRIEF_S = 5e-3
+
 
 @dataclass(frozen=True)
 class Slice:
@@ -112,6 +114,19 @@ class Queue:
         if decision is None or isinstance(decision, Hold):
             return decision
         return [self._grant(g) for g in decision]
+
+    def rest_of(self, work: Work) -> list[Slice] | None:
+        """The last rows of a work that runs, where nobody else's wait and a batch is through before they could come.
+
+        They gain nothing by waiting until the batch before is through.
+        """
+        cost = self._ledger.row_cost.get(work.batch_key)
+        if len(self._works) > 1 or work.number not in self._works or self.expected or cost is None:
+            return None
+        view = self._works[work.number][1]
+        if view.alone or view.rows > view.max_rows or cost * view.max_rows > _BRIEF_S:
+            return None
+        return [self._grant(Grant(work.number, view.rows))]
 
     def measured(self, batch_key: Hashable, rows: int, seconds: float) -> None:
         """A batch took this long."""

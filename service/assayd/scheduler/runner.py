@@ -20,9 +20,9 @@ class Runner:
         self._running = ThreadPoolExecutor(1, "device-run")
         self._preparing = ThreadPoolExecutor(1, "device-prepare")
 
-    async def prepare(self, slices: Sequence[Slice]) -> Prepared:
-        """Make a batch's tensors, while another may run. Raises NotRun."""
-        return await asyncio.get_running_loop().run_in_executor(self._preparing, self._prepare, slices)
+    async def prepare(self, slices: Sequence[Slice], *, at_once: bool) -> Prepared:
+        """Make a batch's tensors, while another runs. at_once: as `Batch` says. Raises NotRun."""
+        return await asyncio.get_running_loop().run_in_executor(self._preparing, self._prepare, slices, at_once)
 
     async def run(self, slices: Sequence[Slice], ready: Prepared | None) -> list[ChunkResult]:
         """Run slices of one model, one result each: those that share a batch together, the rows of the others one after
@@ -35,9 +35,9 @@ class Runner:
         self._preparing.shutdown()
         self._running.shutdown()
 
-    def _prepare(self, slices: Sequence[Slice]) -> Prepared:
+    def _prepare(self, slices: Sequence[Slice], at_once: bool) -> Prepared:
         try:
-            return self._backend.prepare(_batch(slices))
+            return self._backend.prepare(_batch(slices, at_once=at_once))
         except Exception as error:
             raise NotRun(error) from error
 
@@ -65,13 +65,13 @@ def _batches(slices: Sequence[Slice]) -> Iterator[Batch]:
         yield _batch(together)
 
 
-def _batch(slices: Sequence[Slice]) -> Batch:
+def _batch(slices: Sequence[Slice], *, at_once: bool = False) -> Batch:
     chunks = tuple(
         Chunk(s.work.subject, s.work.plan.rows(s.start, s.start + s.rows), s.work.readout, s.rows) for s in slices
     )
     first = slices[0].work
     model = first.model
-    return Batch(model.digest, model.batching.batched, chunks, first.padded, model.steady, first.exact)
+    return Batch(model.digest, model.batching.batched, chunks, first.padded, model.steady, first.exact, at_once)
 
 
 def _joined(results: Sequence[ChunkResult]) -> ChunkResult:

@@ -10,12 +10,12 @@ import socket
 import threading
 import traceback
 from collections.abc import Callable
-from itertools import count
 from typing import Any
 
-from assayd.engine.backend import Batch, Chunk, LoadedModel, Prepared
+from assayd.engine.backend import Batch, Chunk, LoadedModel
 from assayd.engine.in_process import InProcessBackend
 from assayd.engine.worker import messages as m
+from assayd.engine.worker.ahead import Ahead
 from assayd.engine.worker.arrays import Bytes
 from assayd.engine.worker.failures import told
 from assayd.engine.worker.frames import FROM_FRONT, FROM_WORKER, Received, Wire, framed
@@ -36,8 +36,7 @@ class Worker:
         self._backend: InProcessBackend | None = None
         self._subjects: dict[int, Subject] = {}
         self._arrivals = threading.Condition()
-        self._prepared: dict[int, Prepared] = {}
-        self._tickets = count()
+        self.ahead = Ahead(lambda prepared: self._model.run(prepared))
         self._bulk: dict[str, Bytes] = {}
 
     def control(self, got: Received) -> m.Decided:
@@ -68,9 +67,7 @@ class Worker:
                 if self._backend is not None:
                     self._backend.release(number)
             return None
-        ticket = next(self._tickets)
-        self._prepared[ticket] = self._model.prepare(self._batch(asked))
-        return m.Ready(ticket)
+        return m.Ready(self.ahead.add(self._model.prepare(self._batch(asked)), at_once=asked.at_once))
 
     def _read(self, got: Received, kind: object, channel: str) -> Any:
         """A message that may have large arrays aside, in memory that lasts until its answer."""
@@ -101,7 +98,7 @@ class Worker:
         """Run a batch that was prepared, or small ones as they come."""
         asked: m.Running = self._read(got, m.Running, "run")
         if isinstance(asked, m.Run):
-            return m.Results(results_stacked(self._model.run(self._prepared.pop(asked.ticket))))
+            return m.Results(results_stacked(self.ahead.results(asked.ticket)))
         scored = self._model.score([self._batch(batch) for batch in asked.batches])
         return m.Scored(tuple(m.Results(results_stacked(results)) for results in scored))
 
@@ -110,7 +107,7 @@ class Worker:
         asked: m.Watch = got.read(m.Watch)
         if isinstance(asked, m.Ping):
             return asked
-        if self._backend is not None:
+        if self._backend is not None and asked.ticket in (None, self.ahead.running):
             self._backend.terminate(_MODEL)
         return None
 
@@ -124,21 +121,29 @@ class Worker:
 def serve(control: socket.socket, prepare: socket.socket, run: socket.socket, watch: socket.socket) -> None:
     """Answer until the front is gone, and end the process."""
     worker = Worker()
-    for end, answer, kind in (
-        (prepare, worker.prepare, m.PrepareAnswer),
-        (run, worker.run, m.RunAnswer),
-        (watch, worker.watch, m.Ping),
+    for end, answer, kind, meanwhile in (
+        (prepare, worker.prepare, m.PrepareAnswer, None),
+        (run, worker.run, m.RunAnswer, worker.ahead.until),
+        (watch, worker.watch, m.Ping, None),
     ):
-        threading.Thread(target=_converse, args=(end, answer, kind), daemon=True).start()
+        threading.Thread(target=_converse, args=(end, answer, kind, meanwhile), daemon=True).start()
     # Loading may need a deep stack, and the first thread's is the deepest.
     _converse(control, worker.control, m.ControlAnswer)
 
 
-def _converse(end: socket.socket, answer: Callable[[Received], Any], kind: object) -> None:
+def _converse(
+    end: socket.socket,
+    answer: Callable[[Received], Any],
+    kind: object,
+    meanwhile: Callable[[socket.socket], None] | None = None,
+) -> None:
+    """meanwhile: returns when there is something to be read."""
     wire = Wire(end, FROM_FRONT)
     status = 1
     try:
         while True:
+            if meanwhile is not None:
+                meanwhile(end)
             got = wire.receive(descriptors=True)
             try:
                 said = answer(got)

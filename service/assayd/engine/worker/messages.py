@@ -100,7 +100,7 @@ class Prepare:
     """As `Backend.prepare`. subjects: those that the worker doesn't have yet. readouts: each of them once.
 
     chunks: int64 [n, 3], each one's subject, its readout among these, and its rows. blocks: the rows of all chunks in
-    order (`assayd.engine.worker.stack`).
+    order (`assayd.engine.worker.stack`). at_once: it is the next to run, and needn't be asked for to begin.
     """
 
     subjects: tuple[SubjectParts, ...]
@@ -111,6 +111,7 @@ class Prepare:
     blocks: Annotated[tuple[RowBlock, ...], ASIDE]
     steady: bool = False
     exact: bool = False
+    at_once: bool = False
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ class Ready:
 
 @dataclass(frozen=True)
 class Run:
-    """As `Backend.run`."""
+    """As `Backend.run`; the batch may have run by then."""
 
     ticket: int
 
@@ -163,7 +164,9 @@ class Ping:
 
 @dataclass(frozen=True)
 class Terminate:
-    """The running batch is to stop. No answer here; its own is Terminated."""
+    """The running batch is to stop. No answer here; its own is Terminated. ticket: only if it is this one."""
+
+    ticket: int | None = None
 
 
 # ---- any -------------------------------------------------------------------------------------------------------

@@ -123,6 +123,7 @@ class Process:
         self._known: dict[int, weakref.ref[Subject]] = {}
         self._gone: deque[int] = deque()
         self._batches = 0
+        self._asked: int | None = None
         self._retired = False
         self._pings = self._pongs = 0
         self._pinged = self._decided = time.monotonic()
@@ -382,7 +383,7 @@ class Process:
             [(chunk.subject.number, n, chunk.rows) for chunk, n in zip(batch.chunks, numbers, strict=True)], np.int64
         )
         parts = tuple(m.SubjectParts.of(subject) for subject in new)
-        rows, how = stacked(batch.chunks), (batch.steady, batch.exact)
+        rows, how = stacked(batch.chunks), (batch.steady, batch.exact, batch.at_once)
         return m.Prepare(parts, batch.batched, batch.padded, readouts, chunks, rows, *how)
 
     def _ask_with_rows(
@@ -419,9 +420,11 @@ class Process:
         """As `Backend.run`. Raises WorkerLost too."""
         try:
             with self._run.lock:
+                self._asked = waiting.ticket
                 frame = framed(m.Running, m.Run(waiting.ticket))
                 answer, size = self._ask(self._run, frame, m.RunAnswer, partial(self._vet_results, waiting.batch))
         finally:
+            self._asked = None
             self._batch_done()
         self._counters.add(result_bytes=size)
         return _apart(waiting.batch, answer)
@@ -473,7 +476,7 @@ class Process:
 
     def terminate(self) -> None:
         """Ask the batch that is running to stop; its `run` then raises Terminated. Doesn't wait for it."""
-        self._post(self._watch, framed(m.Watch, m.Terminate()))
+        self._post(self._watch, framed(m.Watch, m.Terminate(self._asked)))
 
     def ping(self) -> bool:
         """Ask for a sign of life, without waiting for it. False where the last one has been missing for longer than

@@ -244,7 +244,7 @@ def test_a_worker_is_confined(monkeypatch):
         assert ((proc / "ns/net").readlink() != Path("/proc/self/ns/net").readlink()) == may
         assert (proc / "cwd").readlink() == Path("/")
         assert b"hunter2" not in (proc / "environ").read_bytes()
-        assert len(list((proc / "fd").iterdir())) <= 10
+        assert len(list((proc / "fd").iterdir())) <= 11
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):  # sent to the server's whole group
             os.kill(pid_of(backend), number)
         time.sleep(0.05)

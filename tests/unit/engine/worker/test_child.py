@@ -71,7 +71,7 @@ def test_subjects_are_kept_until_they_are_released(worker, monkeypatch):
     assert list(worker._subjects) == [7]
     with pytest.raises(KeyError):
         prepare(worker, (4,))
-    assert not worker._prepared
+    assert not worker.ahead._waiting
 
 
 def test_it_answers_pings_and_survives_a_word_to_stop(worker):

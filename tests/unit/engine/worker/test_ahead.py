@@ -1,0 +1,116 @@
+"""Batches that run before anybody asks for their scores."""
+
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from assayd.engine.worker.ahead import Ahead
+from assayd.errors import DeviceLost, ModelFailed
+
+
+class Model:
+    """Runs batches that are names, or errors; remembers the order. gate: while it is closed nothing ends."""
+
+    def __init__(self):
+        self.begun = []
+        self.running = []
+        self.gate = threading.Event()
+        self.gate.set()
+        self.ahead = Ahead(self.run)
+
+    def run(self, batch):
+        self.begun.append(batch)
+        self.running.append(self.ahead.running)
+        assert self.gate.wait(10)
+        if isinstance(batch, Exception):
+            raise batch
+        return [f"scores of {batch}"]
+
+
+@pytest.fixture
+def model():
+    return Model()
+
+
+@pytest.fixture
+def ends():
+    near, far = socket.socketpair()
+    with near, far:
+        yield near, far
+
+
+def until(model, ends):
+    """What runs until something comes to be read, which is at once."""
+    near, far = ends
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(model.ahead.until, near)
+        end = time.monotonic() + 0.3
+        while time.monotonic() < end and not waiting.done():
+            time.sleep(0.01)
+        far.send(b"x")
+        waiting.result(10)
+    near.recv(1)
+
+
+def test_what_comes_next_runs_unasked_and_its_results_are_had_once(model, ends):
+    first, second = model.ahead.add("a", at_once=True), model.ahead.add("b", at_once=False)
+    until(model, ends)
+    assert model.begun == ["a"]
+    assert model.ahead.results(first) == ["scores of a"]
+    assert model.ahead.results(second) == ["scores of b"]
+    assert model.begun == ["a", "b"]
+    for ticket in (first, second):
+        with pytest.raises(KeyError):
+            model.ahead.results(ticket)
+
+
+def test_what_was_asked_for_before_its_turn_runs_once(model, ends):
+    ticket = model.ahead.add("a", at_once=True)
+    assert model.ahead.results(ticket) == ["scores of a"]
+    until(model, ends)
+    assert model.begun == ["a"]
+
+
+def test_a_batch_that_is_added_while_it_waits_begins(model, ends):
+    near, far = ends
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(model.ahead.until, near)
+        time.sleep(0.05)
+        ticket = model.ahead.add("a", at_once=True)
+        end = time.monotonic() + 10
+        while not model.ahead._done and time.monotonic() < end:
+            time.sleep(0.01)
+        far.send(b"x")
+        waiting.result(10)
+    assert model.ahead.results(ticket) == ["scores of a"]
+
+
+def test_a_question_that_waits_goes_first(model, ends):
+    model.ahead.add("a", at_once=True)
+    ends[1].send(b"x")
+    model.ahead.until(ends[0])
+    assert model.begun == []
+
+
+def test_an_error_is_raised_to_whoever_asks_and_to_nobody_else(model, ends):
+    bad, good = model.ahead.add(ModelFailed("no"), at_once=True), model.ahead.add("b", at_once=True)
+    until(model, ends)
+    assert model.ahead.results(good) == ["scores of b"]
+    with pytest.raises(ModelFailed, match="no"):
+        model.ahead.results(bad)
+
+
+def test_a_lost_device_is_known_at_once(model, ends):
+    model.ahead.add(DeviceLost("gone"), at_once=True)
+    with pytest.raises(DeviceLost):
+        until(model, ends)
+
+
+def test_the_batch_that_runs_is_known_by_its_ticket(model, ends):
+    tickets = [model.ahead.add(name, at_once=True) for name in "ab"]
+    until(model, ends)
+    assert model.running == tickets
+    assert model.ahead.running not in tickets
