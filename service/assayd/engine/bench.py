@@ -9,9 +9,10 @@ from contextlib import suppress
 
 import numpy as np
 
+from assayd.engine.options import MOST_ROWS
 from assayd.engine.probes import ROWS, Probe
 from assayd.engine.program import Program
-from assayd.engine.sweep import is_small, sizes_for, sweep
+from assayd.engine.sweep import is_small, most_rows, sizes_for, sweep
 from assayd.errors import AssayError, OutOfMemory
 from assayd.types.model import Tuning
 
@@ -49,7 +50,10 @@ def swept(
         bench = _Bench(program, threads, with_threads, probes, sizes[-1])
     except (AssayError, MemoryError):
         return None
-    tuning = sweep(sizes, counts, bench.run, time.monotonic, limit_s)
+    # Runs of a batch follow each other in the buffers, which takes rows that lie one behind the other.
+    inputs_by_row = all(s.batch_axis == 0 for s in program.signature.inputs)
+    most = min(MOST_ROWS, most_rows(program.signature)) if rows is None and inputs_by_row else 1
+    tuning = sweep(sizes, counts, bench.run, time.monotonic, limit_s, most)
     if tuning is None:
         return None
     with suppress(AssayError):

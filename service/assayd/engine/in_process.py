@@ -39,7 +39,8 @@ class _Resident:
 
     one_by_one: the signature as one row shows it.
     one: runs it row by row, as the file has it; None while only the opened program is needed. several: runs it in
-    batches of at most `most_rows`; None until proven, kept after a demotion for the rows that were planned before.
+    batches of at most `most_rows`, `run_rows` of them at once where that is set; None until proven, kept after a
+    demotion for the rows that were planned before.
     fixed: runs it in batches of `fixed_rows` with the owner's threads, which no measurement changes; None until
     somebody wants the same bits. random: operators by which it draws. blind: its batches were proven by blind probes,
     whatever callers sent later. steady: how it is run for the same bits, once that is decided. device: runs its
@@ -54,6 +55,7 @@ class _Resident:
     opened: Session | None
     random: tuple[str, ...]
     several: Program | None = None
+    run_rows: int | None = None
     fixed: Program | None = None
     blind: bool = False
     steady: LoadedModel | None = None
@@ -64,10 +66,13 @@ class _Resident:
 
 @dataclass(frozen=True, eq=False)
 class _Prepared:
-    """rows: of the buffers that are run. spare: where the buffers go when they have been read."""
+    """rows: of the buffers that are run. run_rows: most of one run. spare: where the buffers go when they have been
+    read.
+    """
 
     batch: Batch
     rows: int
+    run_rows: int | None
     program: Program
     buffers: Buffers
     spare: list[Buffers]
@@ -160,7 +165,8 @@ class InProcessBackend:
             tuning, program = found
         else:
             program = several if tuning.threads == self._options.threads else with_threads(tuning.threads)
-        resident.several, resident.most_rows = program, min(tuning.rows, self.max_batch_rows)
+        resident.several, resident.most_rows = program, min(tuning.rows * tuning.runs, self.max_batch_rows)
+        resident.run_rows = tuning.rows if tuning.runs > 1 else None
         batching = Batching(True, "", resident.most_rows)
         resident.loaded = replace(resident.loaded, batching=batching, threads=tuning.threads, tuning=tuning)
 
@@ -313,10 +319,14 @@ class InProcessBackend:
         run = capacity if batch.padded and batch.batched else batch.rows
         views = buffers.views(run)
         for chunk, rows in batch.spans():
-            realise_chunk(chunk, {name: view[rows] for name, view in views.items()})
-        for view in views.values():
-            view[batch.rows :] = view[:1]
-        return _Prepared(batch, run, program, buffers, spare)
+            realise_chunk(chunk, {name: view[rows] for name, view in views.items()}, buffers.traces, rows.start)
+        if run > batch.rows:
+            for view in views.values():
+                view[batch.rows :] = view[:1]
+            if buffers.traces is not None:
+                buffers.traces.forget(batch.rows, run)
+        run_rows = resident.run_rows if batch.batched and not batch.steady else None
+        return _Prepared(batch, run, run_rows, program, buffers, spare)
 
     def run(self, prepared: Prepared) -> list[ChunkResult]:
         """Run and read the scores out; the buffers are then free again."""
@@ -325,7 +335,7 @@ class InProcessBackend:
         if not isinstance(prepared, _Prepared):
             raise TypeError("a batch is run by the backend that prepared it")
         batch = prepared.batch
-        outputs = prepared.program.run(prepared.buffers, prepared.rows)
+        outputs = prepared.program.run(prepared.buffers, prepared.rows, prepared.run_rows)
         results: list[ChunkResult] = [
             read_out(chunk.readout, {name: v[rows] for name, v in outputs.items()}) for chunk, rows in batch.spans()
         ]

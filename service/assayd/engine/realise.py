@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from assayd.engine.backend import Chunk
+from assayd.engine.traces import Trace, Traces
 from assayd.types.arrays import Array, Ids
 from assayd.types.rows import BoxRows, MaskRows, NudgeRows, PlainRows, RowBlock, SampleRows
 from assayd.types.subject import Subject
@@ -18,12 +19,20 @@ _ELEMENTS_AT_ONCE = 16 * 1024
 """Of the rows that are made together."""
 
 
-def realise_chunk(chunk: Chunk, out: Mapping[str, Array]) -> None:
-    """Write a chunk's rows. out: by input name, a view [rows, *input] into the model's input buffer."""
+def realise_chunk(chunk: Chunk, out: Mapping[str, Array], traces: Traces | None = None, first: int = 0) -> None:
+    """Write a chunk's rows. out: by input name, a view [rows, *input] into the model's input buffer. traces: what the
+    buffer's rows hold, if that is known. first: the chunk's first row among them.
+    """
     start = 0
     for block in chunk.blocks:
         stop = start + len(block)
-        realise_block(chunk.subject, block, {name: view[start:stop] for name, view in out.items()})
+        views = {name: view[start:stop] for name, view in out.items()}
+        if traces is not None and isinstance(block, BoxRows):
+            _box_again(chunk.subject, block, views, traces, first + start)
+        else:
+            if traces is not None:
+                traces.forget(first + start, first + stop)
+            realise_block(chunk.subject, block, views)
         start = stop
     if start != chunk.rows:
         raise AssertionError(f"a plan promised {chunk.rows} rows and made {start}")
@@ -58,13 +67,32 @@ def _plain(subject: Subject, block: PlainRows, out: Mapping[str, Array]) -> None
 
 def _box(subject: Subject, block: BoxRows, out: Mapping[str, Array]) -> None:
     view, baselines = out[block.tensor], subject.baselines[block.tensor]
-    inside = [slice(None)] * (view.ndim - 1)
+    for row, (where, b) in enumerate(_boxes(block, view.ndim - 1)):
+        view[row][where] = baselines[b][where]
+
+
+def _box_again(subject: Subject, block: BoxRows, out: Mapping[str, Array], traces: Traces, first: int) -> None:
+    """As `realise_block`, of rows that may hold the same instance but for another box."""
+    view, baselines = out[block.tensor], subject.baselines[block.tensor]
+    for row, (where, b) in enumerate(_boxes(block, view.ndim - 1)):
+        held = traces.of(first + row, subject.number)
+        if held is None:
+            for name, inputs in out.items():
+                inputs[row, ...] = subject.inputs[name]
+        else:
+            out[held.tensor][row][held.where] = subject.inputs[held.tensor][held.where]
+        view[row][where] = baselines[b][where]
+        traces.leave(first + row, Trace(subject.number, block.tensor, where))
+
+
+def _boxes(block: BoxRows, rank: int) -> Iterator[tuple[tuple[slice, ...], int]]:
+    """Of each row the box, in an instance of that rank, and its baseline."""
+    inside = [slice(None)] * rank
     stops = block.starts + block.sizes
     for row, b in enumerate(block.baseline):
         for axis, start, stop in zip(block.axes, block.starts[row], stops[row], strict=True):
             inside[axis] = slice(start, stop)
-        where = tuple(inside)
-        view[row][where] = baselines[b][where]
+        yield tuple(inside), b
 
 
 def _mask(subject: Subject, block: MaskRows, out: Mapping[str, Array]) -> None:

@@ -8,14 +8,14 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from assayd.errors import AssayError
 from assayd.types.model import Signature, TensorSignature, Tuning
 
-REVISION = 2
+REVISION = 3
 """Raised when the same measurements would lead to another choice: what was stored before is then measured again."""
 
 CLEARLY = 1.03
@@ -31,6 +31,10 @@ asleep, which these runs in a row don't show, and the server beside them wants a
 LONGEST_BATCH_S = 0.1
 BATCH_COST_S = 0.5e-3
 """What a batch costs beside the model's run, whatever its size: forming it, both ways to the worker, reading out."""
+MOST_RUNS = 4
+"""Of one batch. A model that computes on all cores loses to whatever else the server does for a batch: the costs of a
+batch of several runs are paid once.
+"""
 MOST_BYTES = 32 * 2**20
 """Of a batch's inputs and outputs. There are two sets of buffers: one is filled while the other is run."""
 
@@ -51,11 +55,16 @@ def is_small(signature: Signature) -> bool:
     return row_bytes(signature.inputs) <= _SMALL_ROW_BYTES
 
 
+def most_rows(signature: Signature) -> int:
+    """Of a batch, by its bytes."""
+    return max(1, MOST_BYTES // max(1, row_bytes((*signature.inputs, *signature.outputs))))
+
+
 def sizes_for(signature: Signature) -> tuple[int, ...]:
     """Batch sizes worth trying, ascending; none where extents are free, since rows may then cost anything."""
     if any(None in (s.shape or (None,)) for s in signature.inputs):
         return ()
-    most = max(1, MOST_BYTES // max(1, row_bytes((*signature.inputs, *signature.outputs))))
+    most = most_rows(signature)
     sizes = _SMALL_SIZES if is_small(signature) else _LARGE_SIZES
     return tuple(n for n in sizes if n <= most) or (most,)
 
@@ -66,13 +75,14 @@ def sweep(
     run: Callable[[Tuning], None],
     clock: Callable[[], float],
     limit_s: float,
+    most_rows: int = 1,
 ) -> Tuning | None:
     """The best of some batch sizes and thread counts; None where none could be run.
 
     sizes: ascending. threads: the owner's choice first; the others are tried at the two sizes that suit it best. run:
     runs one batch, and raises AssayError where that can't be. clock: seconds. What is predicted to end after limit_s
     isn't begun, and batches that would take longer than LONGEST_BATCH_S aren't tried but for the smallest size: below
-    it reading the weights costs too much of a batch.
+    it reading the weights costs too much of a batch. most_rows: of a batch of several runs.
     """
     trials = _Trials(run, clock, clock() + limit_s)
     try:
@@ -90,7 +100,8 @@ def sweep(
             trials.admit(Tuning(rows, other))
     for _ in range(_ROUNDS - 1):
         trials.another_round()
-    return trials.choice(threads[0])
+    chosen = trials.choice(threads[0])
+    return chosen and chosen.together(most_rows)
 
 
 @dataclass(eq=False)
@@ -103,6 +114,11 @@ class _Trial:
     @property
     def seconds(self) -> float:
         return statistics.median_low(self.samples)
+
+    def together(self, most_rows: int) -> Tuning:
+        """With as many runs a batch as are worth it."""
+        fit = min(MOST_RUNS, most_rows // self.tuning.rows, int(LONGEST_BATCH_S / max(self.seconds, 1e-9)))
+        return replace(self.tuning, runs=1 if self.tuning.threads == 1 else max(1, fit))
 
     @property
     def row_cost(self) -> float:
@@ -152,7 +168,7 @@ class _Trials:
                 except AssayError:
                     self._trials.remove(trial)
 
-    def choice(self, threads: int) -> Tuning | None:
+    def choice(self, threads: int) -> _Trial | None:
         best = min(self._trials, key=lambda t: t.row_cost, default=None)
         if best is None:
             return None
@@ -163,11 +179,11 @@ class _Trials:
             best = alone
         return min(
             (
-                t.tuning
+                t
                 for t in self._trials
                 if t.tuning.threads == best.tuning.threads and t.row_cost <= CLEARLY * best.row_cost
             ),
-            key=lambda tuning: tuning.rows,
+            key=lambda t: t.tuning.rows,
         )
 
     def _time_for(self, seconds: float) -> bool:

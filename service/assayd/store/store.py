@@ -92,11 +92,11 @@ class Store:
         """What was kept of a model and a device; None where nothing was, or it can't be read."""
         try:
             record = json.loads(self._tuning_file(tenant, digest, fingerprint).read_text())
-            rows, threads = record["rows"], record["threads"]
+            rows, threads, runs = record["rows"], record["threads"], record["runs"]
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        known = type(rows) is int and type(threads) is int and rows >= 1 and threads >= 0
-        return Tuning(rows, threads) if known else None
+        known = all(type(n) is int for n in (rows, threads, runs)) and rows >= 1 and threads >= 0 and runs >= 1
+        return Tuning(rows, threads, runs) if known else None
 
     def keep_tuning(self, tenant: str, digest: str, fingerprint: str, tuning: Tuning) -> None:
         """Keep it, in place of what was kept before. Raises StoreFull."""
@@ -107,7 +107,7 @@ class Store:
             handle, name = tempfile.mkstemp(prefix=".draft-", dir=path.parent)
             try:
                 with os.fdopen(handle, "w") as file:
-                    json.dump({"rows": tuning.rows, "threads": tuning.threads}, file)
+                    json.dump({"rows": tuning.rows, "threads": tuning.threads, "runs": tuning.runs}, file)
                 Path(name).replace(path)
             finally:
                 Path(name).unlink(missing_ok=True)

@@ -61,10 +61,13 @@ class Batching:
 
 @dataclass(frozen=True)
 class Tuning:
-    """How a model runs fastest on one device. rows: of a batch. threads: of one run, 0 where onnxruntime chooses."""
+    """How a model runs fastest on one device. rows: of one run. threads: of one run, 0 where onnxruntime chooses. runs:
+    that one batch takes, one after the other.
+    """
 
     rows: int
     threads: int
+    runs: int = 1
 
 
 @dataclass(frozen=True, eq=False)

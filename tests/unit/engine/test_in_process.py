@@ -235,12 +235,28 @@ def test_a_proven_model_is_tuned_once_and_a_known_tuning_is_taken_as_it_is(sweep
     again = sweeping.load("n", zoo.linear(), Tuning(48, 0))
     assert (again.batching.max_rows, again.threads, again.tuning) == (48, 0, Tuning(48, 0))
     assert sweeping.sessions_built == built + 1
+    several = sweeping.load("p", zoo.linear(), Tuning(16, 0, runs=3))
+    assert (several.batching.max_rows, several.tuning) == (48, Tuning(16, 0, runs=3))
     one = sweeping.load("o", zoo.linear(), Tuning(16, 1))
     assert (one.batching.max_rows, one.threads) == (16, 1)
-    assert sweeping.sessions_built == built + 3
+    assert sweeping.sessions_built == built + 4
     x = rows_of(rows=40)
     for digest in "mn":
         np.testing.assert_allclose(scores(sweeping, x, digest=digest), plain_scores(zoo.linear(), x), atol=1e-6)
+
+
+def test_a_batch_of_several_runs_scores_as_by_single_ones(monkeypatch):
+    runs, run = [], Session.run
+    monkeypatch.setattr(Session, "run", lambda self, feeds: runs.append(len(feeds["x"])) or run(self, feeds))
+    backend, x = InProcessBackend(SessionOptions(threads=1), None), rows_of((3, 8, 8), rows=20)
+    for digest, tuning in (("m", Tuning(8, 0, runs=3)), ("n", Tuning(8, 0))):
+        backend.load(digest, zoo.cnn(batch=1), tuning)
+    runs.clear()
+    together = scores(backend, x, digest="m")
+    assert runs == [8, 8, 4]
+    apart = np.concatenate([scores(backend, x[n : n + 8], digest="n") for n in range(0, 20, 8)])
+    assert runs == [8, 8, 4] * 2
+    np.testing.assert_array_equal(together, apart)
 
 
 def test_models_of_which_no_batch_can_be_tried_keep_the_default(sweeping):

@@ -165,9 +165,9 @@ def test_padded_batches_have_one_size_and_the_same_numbers(monkeypatch):
     program = b._residents["m"].several
     kind, run = type(program), type(program).run
 
-    def counted(self, buffers, rows):
+    def counted(self, buffers, rows, at_once=None):
         sizes.append(rows)
-        return run(self, buffers, rows)
+        return run(self, buffers, rows, at_once)
 
     monkeypatch.setattr(kind, "run", counted)
     x = np.random.default_rng(0).standard_normal((3, 8)).astype(np.float32)

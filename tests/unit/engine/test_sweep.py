@@ -5,7 +5,16 @@ import itertools
 import numpy as np
 import pytest
 
-from assayd.engine.sweep import BATCH_COST_S, CLEARLY, LONGEST_BATCH_S, MOST_BYTES, row_bytes, sizes_for, sweep
+from assayd.engine.sweep import (
+    BATCH_COST_S,
+    CLEARLY,
+    LONGEST_BATCH_S,
+    MOST_BYTES,
+    MOST_RUNS,
+    row_bytes,
+    sizes_for,
+    sweep,
+)
 from assayd.errors import OutOfMemory
 from assayd.types.model import Signature, TensorSignature, Tuning
 
@@ -103,6 +112,18 @@ def test_the_machine_may_be_disturbed_while_one_size_runs(disturbed):
     assert device.sweep() == Tuning(64, 0)
     first = 1 + 2 * len(SIZES)
     assert [t.rows for t in device.runs[first : first + len(SIZES)]] == list(SIZES)
+
+
+@pytest.mark.parametrize(
+    ("row_s", "threads", "most_rows", "runs"),
+    [(1e-3, 0, 1024, MOST_RUNS), (1e-3, 0, 20, 2), (6e-3, 0, 1024, 2), (9e-3, 0, 1024, 1), (1e-3, 1, 1024, 1)],
+)
+def test_a_batch_takes_several_runs_where_they_keep_within_the_longest_batch(row_s, threads, most_rows, runs):
+    """Of a model on one thread it takes one: what else the server does has a core of its own."""
+    device = Device(lambda t: row_s * t.rows)
+    chosen = sweep((8,), (threads,), device.run, device.clock, 5.0, most_rows)
+    assert chosen == Tuning(8, threads, runs)
+    assert chosen.runs * 8 * row_s <= LONGEST_BATCH_S
 
 
 def test_sizes_that_fail_are_left_out_and_a_model_that_runs_none_is_left_alone():

@@ -10,6 +10,7 @@ import pytest
 from assayd.engine.backend import LoadedModel, in_turn
 from assayd.errors import DeadlinePassed, Draining, ModelFailed, OutOfMemory, QueueFull
 from assayd.metrics import Metrics
+from assayd.scheduler import queue
 from assayd.scheduler.device import DeviceScheduler
 from assayd.scheduler.work import Caller, Job, Work
 from assayd.types.model import Batching, Signature
@@ -25,11 +26,12 @@ class FakeBackend:
     device = "fake"
 
     def __init__(self):
-        self.batches, self.room, self.gate = [], 10**9, threading.Event()
+        self.batches, self.prepared, self.room, self.gate = [], [], 10**9, threading.Event()
         self.gate.set()
         self.most_rows_alive = 0
 
     def prepare(self, batch):
+        self.prepared.append(batch)
         values = [np.concatenate([b.values["x"] for b in c.blocks]) for c in batch.chunks]
         self.most_rows_alive = max(self.most_rows_alive, sum(map(len, values)))
         if any((v == -666).any() for v in values):
@@ -111,6 +113,42 @@ async def test_jobs_waiting_together_share_batches(scheduler, backend):
         assert done.tolist() == [n, n, n]
     await first
     assert sorted(backend.batches[1:]) == [6, 8, 8, 8]
+
+
+@pytest.mark.parametrize("digest", ["m", "n"])
+async def test_what_is_made_ahead_may_begin_at_once_behind_its_own_model_only(scheduler, backend, digest):
+    backend.gate.clear()
+    jobs = [asyncio.create_task(score(scheduler, work(range(8), loaded=model(digest=d)))) for d in ("m", digest)]
+    await asyncio.sleep(0.05)
+    assert [(batch.digest, batch.at_once) for batch in backend.prepared] == [("m", False), (digest, digest == "m")]
+    backend.gate.set()
+    await asyncio.gather(*jobs)
+
+
+async def test_the_rest_of_a_brief_job_is_made_ahead_where_nobody_else_waits(scheduler, backend):
+    await score(scheduler, work(range(64)))  # what a row costs is known then
+    backend.gate.clear()
+    backend.prepared.clear()
+    last = asyncio.create_task(score(scheduler, work(range(11))))
+    await asyncio.sleep(0.1)
+    assert [batch.rows for batch in backend.prepared] == [8, 3]
+    assert backend.batches[-1] == 8
+    backend.gate.set()
+    assert (await last).tolist() == list(range(11))
+
+
+@pytest.mark.parametrize("why", ["company", "dear"])
+async def test_the_rest_of_a_job_waits_for_company_or_while_batches_take_long(scheduler, backend, why, monkeypatch):
+    if why == "dear":
+        monkeypatch.setattr(queue, "_BRIEF_S", 0.0)
+    await score(scheduler, work(range(64)))
+    backend.gate.clear()
+    backend.prepared.clear()
+    jobs = [asyncio.create_task(score(scheduler, work(range(11)))) for _ in range(2 if why == "company" else 1)]
+    await asyncio.sleep(0.1)
+    assert [batch.rows for batch in backend.prepared][:2] == ([8, 8] if why == "company" else [8])
+    backend.gate.set()
+    await asyncio.gather(*jobs)
 
 
 async def test_a_poison_row_fails_its_own_job_alone(scheduler, backend):

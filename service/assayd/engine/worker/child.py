@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from assayd.engine.backend import Batch, Chunk, LoadedModel
+from assayd.engine.backend import Batch, Chunk, ChunkResult, LoadedModel, Prepared
 from assayd.engine.in_process import InProcessBackend
 from assayd.engine.worker import messages as m
 from assayd.engine.worker.ahead import Ahead
@@ -36,7 +36,7 @@ class Worker:
         self._backend: InProcessBackend | None = None
         self._subjects: dict[int, Subject] = {}
         self._arrivals = threading.Condition()
-        self.ahead = Ahead(lambda prepared: self._model.run(prepared))
+        self.ahead = Ahead(self._score)
         self._bulk: dict[str, Bytes] = {}
 
     def control(self, got: Received) -> m.Decided:
@@ -101,6 +101,9 @@ class Worker:
             return m.Results(results_stacked(self.ahead.results(asked.ticket)))
         scored = self._model.score([self._batch(batch) for batch in asked.batches])
         return m.Scored(tuple(m.Results(results_stacked(results)) for results in scored))
+
+    def _score(self, prepared: Prepared) -> list[ChunkResult]:
+        return self._model.run(prepared)
 
     def watch(self, got: Received) -> m.Ping | None:
         """Say that the process is alive, or end a run."""

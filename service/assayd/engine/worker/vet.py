@@ -27,7 +27,9 @@ def vet_model(loaded: LoadedModel, most_rows: int) -> None:
     _must(1 <= batching.max_rows <= (most_rows if batching.batched else 1), "batching")
     _must(0 <= loaded.threads <= _MOST_THREADS, "number of threads")
     if loaded.tuning is not None:
-        _must(1 <= loaded.tuning.rows <= most_rows and 0 <= loaded.tuning.threads <= _MOST_THREADS, "tuning")
+        tuning = loaded.tuning
+        rows_fit = tuning.rows >= 1 and tuning.runs >= 1 and tuning.rows * tuning.runs <= most_rows
+        _must(rows_fit and 0 <= tuning.threads <= _MOST_THREADS, "tuning")
     for tensors in (loaded.signature.inputs, loaded.signature.outputs):
         _must(0 < len(tensors) == len({s.name for s in tensors}), "names")
         for s in tensors:

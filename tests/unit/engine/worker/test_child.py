@@ -82,6 +82,16 @@ def test_it_answers_pings_and_survives_a_word_to_stop(worker):
         Worker().control(received(m.Control, m.Steady()))
 
 
+def test_a_word_to_stop_is_for_the_batch_it_names(worker, monkeypatch):
+    stopped = []
+    monkeypatch.setattr(worker._model, "terminate", stopped.append)
+    ticket = prepare(worker, (4,), new=(4,))
+    worker.ahead.running = ticket
+    for named in (ticket + 1, ticket, None):
+        worker.watch(received(m.Watch, m.Terminate(named)))
+    assert len(stopped) == 2
+
+
 @pytest.mark.parametrize(
     "error",
     [
