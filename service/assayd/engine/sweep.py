@@ -101,7 +101,7 @@ def sweep(
     for _ in range(_ROUNDS - 1):
         trials.another_round()
     chosen = trials.choice(threads[0])
-    return chosen and chosen.together(most_rows)
+    return None if chosen is None else chosen.together(most_rows)
 
 
 @dataclass(eq=False)
