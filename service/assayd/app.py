@@ -81,7 +81,7 @@ class App:
         self._metrics = Metrics(settings.max_model_labels)
         options = _session_options(settings)
         self._backend = _backend(settings, options, self._metrics)
-        store = Store(settings.store)
+        store = self._store = Store(settings.store)
         self._models = LoadedModels(
             self._backend,
             store,
@@ -168,6 +168,7 @@ class App:
 
     async def start(self) -> None:
         """Serve. Raises OSError or RuntimeError where an address is taken."""
+        await asyncio.to_thread(self._store.clean)
         host, _, port = self._settings.metrics.rpartition(":")
         self._page, self._page_thread = start_http_server(int(port), _bare(host), self._metrics.registry)
         self.metrics_address = f"{host}:{self._page.server_port}"

@@ -258,7 +258,7 @@ class WorkerNotStarted(WorkerLost):
 
 
 class StoreFull(Unavailable):
-    """The store can't write."""
+    """The store can't write, or not read for now."""
 
     reason = "STORE_FULL"
 

@@ -155,9 +155,9 @@ def servicers(tmp_path, monkeypatch):
 
     monkeypatch.setattr(catalogue_module, "encode_model", encode_with_the_spec_as_it_came)
     store = Store(tmp_path)
-    with store.draft_model("default") as draft:
+    with store.draft() as draft:
         draft.write(MODEL)
-        store.add_version("default", "m", "1", draft.commit(), b"")
+        store.publish("default", "m", "1", draft, b"")
     catalogue = Found(store, Models(), Metrics(), 10**9)
     scheduler = SimpleNamespace(expect=nullcontext)
     behind = Explains()

@@ -246,7 +246,7 @@ def test_an_upload_that_drips_is_ended_and_leaves_nothing(narrow, good):
     assert got.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     assert "an upload keeps 1000 bytes a second" in got.value.details()
     assert len(sent) < 600
-    wait_until(lambda: not list(narrow.store.glob("*/models/.draft-*")))
+    wait_until(lambda: not list(narrow.store.glob(".drafts/*")))
     with pytest.raises(assay.NotFound):
         good.get_model("drip")
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar, TypeVarTuple
 
 from assay.v1 import model_service_pb2 as pb
 from assayd.api.auth.quotas import Quotas
@@ -15,11 +16,15 @@ from assayd.engine.backend import LoadedModel
 from assayd.engine.models import LoadedModels
 from assayd.errors import DigestMismatch, InvalidModel, TooLarge, within
 from assayd.metrics import Metrics
-from assayd.store.blobs import Draft, normal_digest
+from assayd.store.digests import normal_digest
+from assayd.store.drafts import Draft
 from assayd.store.names import ModelRef, check_name, check_version, parse_ref
 from assayd.store.store import Store
 from assayd.types.arrays import Array
 from assayd.types.model import ModelSpec, ModelVersion
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 Resolved: TypeAlias = tuple[ModelVersion, pb.ModelSpec, ModelSpec]
 """A version, with its spec as it came and decoded."""
@@ -110,34 +115,40 @@ class Catalogue:
         have = await self._stored_bytes(tenant)
         if have and stated:
             have -= await asyncio.to_thread(self.store.model_size, tenant, stated)  # stored twice it is one file
-        with (
-            self._quotas.storing(tenant, have) as take,
-            await asyncio.to_thread(self.store.draft_model, tenant) as draft,
-        ):
-            async for chunk in chunks:
-                if draft.size + len(chunk) > self._max_model_bytes:
-                    raise TooLarge(
-                        f"a model has at most {self._max_model_bytes} bytes here",
-                        field="chunk",
-                        metadata={"limit": str(self._max_model_bytes)},
+        with self._quotas.storing(tenant, have) as take:
+            async with self._draft() as draft:
+                async for chunk in chunks:
+                    if draft.size + len(chunk) > self._max_model_bytes:
+                        raise TooLarge(
+                            f"a model has at most {self._max_model_bytes} bytes here",
+                            field="chunk",
+                            metadata={"limit": str(self._max_model_bytes)},
+                        )
+                    take(len(chunk))
+                    self._metrics.upload_bytes.inc(len(chunk))
+                    await _to_its_end(draft.write, chunk)
+                if not draft.size:
+                    raise InvalidModel("no bytes came after the header", field="chunk")
+                if stated and stated != draft.digest:
+                    raise DigestMismatch(
+                        f"the bytes that came have {draft.digest}, not the digest that was stated",
+                        field="header.sha256",
+                        metadata={"stated": stated, "actual": draft.digest},
                     )
-                take(len(chunk))
-                self._metrics.upload_bytes.inc(len(chunk))
-                await asyncio.to_thread(draft.write, chunk)
-            if not draft.size:
-                raise InvalidModel("no bytes came after the header", field="chunk")
-            if stated and stated != draft.digest:
-                raise DigestMismatch(
-                    f"the bytes that came have {draft.digest}, not the digest that was stated",
-                    field="header.sha256",
-                    metadata={"stated": stated, "actual": draft.digest},
-                )
-            await asyncio.to_thread(self._check_models, tenant, header.name, draft.digest)
-            loaded = await self._models.load(tenant, draft.digest, await asyncio.to_thread(draft.read))
-            try:
-                return await asyncio.to_thread(self._keep, tenant, header, loaded, draft)
-            finally:
-                self._resolved = {}
+                await asyncio.to_thread(self._check_models, tenant, header.name, draft.digest)
+                loaded = await self._models.load(tenant, draft.digest, await _to_its_end(draft.read))
+                try:
+                    return await _to_its_end(self._keep, tenant, header, loaded, draft)
+                finally:
+                    self._resolved = {}
+
+    @asynccontextmanager
+    async def _draft(self) -> AsyncIterator[Draft]:
+        draft = self.store.draft()
+        try:
+            yield draft
+        finally:
+            await _to_its_end(draft.discard)
 
     async def keep_tensor(self, tenant: str, array: Array) -> str:
         """Store a tensor and return its digest. Raises StoreFull, QuotaUsedUp."""
@@ -160,9 +171,8 @@ class Catalogue:
 
     def _keep(self, tenant: str, header: pb.UploadModelHeader, loaded: LoadedModel, draft: Draft) -> pb.Model:
         facts = self._checked_spec(tenant, header.spec, loaded)
-        digest = draft.commit()
         spec = header.spec.SerializeToString(deterministic=True)
-        version = self.store.add_version(tenant, header.name, header.version, digest, spec)
+        version = self.store.publish(tenant, header.name, header.version, draft, spec)
         return encode_model(version, loaded, header.spec, facts)
 
     def _checked_spec(self, tenant: str, spec: pb.ModelSpec, loaded: LoadedModel) -> ModelSpec:
@@ -170,3 +180,17 @@ class Catalogue:
             facts = decode_spec(spec, partial(self.fetch, tenant))
             check_spec(spec, loaded.signature)
             return facts
+
+
+async def _to_its_end(function: Callable[[*Ts], T], *arguments: *Ts) -> T:
+    """Run on a thread. A call that is cancelled waits for its end, since it may not drop a draft that is written."""
+    running = asyncio.ensure_future(asyncio.to_thread(function, *arguments))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        while not running.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait({running})
+        if not running.cancelled():
+            running.exception()  # seen; nobody is told any more
+        raise

@@ -2,127 +2,44 @@
 
 from __future__ import annotations
 
-import errno
-import hashlib
 import os
-import tempfile
+from collections.abc import Container
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
-from assayd.errors import DataLoss, DigestMismatch, StoreFull
-
-PREFIX = "sha256:"
-
-
-def digest_of(data: bytes) -> str:
-    """The SHA-256 of `data`, with its prefix."""
-    return PREFIX + hashlib.sha256(data).hexdigest()
-
-
-def normal_digest(text: str) -> str:
-    """A stated digest in its normal form. Raises DigestMismatch where it can't be one."""
-    bare = text.removeprefix(PREFIX).lower()
-    if len(bare) != 64 or any(c not in "0123456789abcdef" for c in bare):
-        raise DigestMismatch(f"{text[:80]!r} is no SHA-256 digest: 64 hex digits are needed, with or without 'sha256:'")
-    return PREFIX + bare
-
-
-def store_error(error: OSError) -> StoreFull:
-    """What a caller hears of a failed write: why in words, never where."""
-    why = "no space is left" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "it can't be written"
-    return StoreFull(f"the model store can't take this: {why}", retry_after_s=30.0)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a rename or link in `folder` survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-class Draft:
-    """Bytes on their way into a folder of blobs; nothing is visible there before `commit`.
-
-    Used as a context manager it leaves nothing behind unless it was committed.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._hash = hashlib.sha256()
-        self.size = 0
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(prefix=".draft-", dir=folder)
-        except OSError as error:
-            raise store_error(error) from error
-        self._path = Path(name)
-        self._file = os.fdopen(handle, "wb")
-
-    def write(self, data: bytes) -> None:
-        """Append. Raises StoreFull."""
-        try:
-            self._file.write(data)
-        except OSError as error:
-            raise store_error(error) from error
-        self._hash.update(data)
-        self.size += len(data)
-
-    @property
-    def digest(self) -> str:
-        """Digest of what was written so far."""
-        return PREFIX + self._hash.hexdigest()
-
-    def read(self) -> bytes:
-        """All that was written so far. Raises StoreFull."""
-        try:
-            self._file.flush()
-        except OSError as error:
-            raise store_error(error) from error
-        return self._path.read_bytes()
-
-    def commit(self) -> str:
-        """Put the bytes under their digest, on the disk itself, and return the digest. Raises StoreFull."""
-        try:
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            self._file.close()
-            self._path.replace(self._folder / self.digest.removeprefix(PREFIX))
-            sync_folder(self._folder)
-        except OSError as error:
-            raise store_error(error) from error
-        return self.digest
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        with suppress(OSError):  # what couldn't be written is tried once more
-            self._file.close()
-        self._path.unlink(missing_ok=True)
+from assayd.errors import DataLoss
+from assayd.store.digests import HEX, PREFIX, digest_of
+from assayd.store.disk import listed, make_folder, read_bytes, settle, writing
+from assayd.store.drafts import Draft
 
 
 class Blobs:
-    """A folder of bytes named by their digests."""
+    """A folder of bytes named by their digests. drafts: folder of what is on its way. root: of the store."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, drafts: Path, root: Path) -> None:
         self._folder = folder
+        self._drafts = drafts
+        self._root = root
 
-    def draft(self) -> Draft:
-        """Begin a blob whose bytes come in parts."""
-        return Draft(self._folder)
+    def keep(self, draft: Draft) -> str:
+        """Put a sealed draft under its digest, also over damaged bytes, and return the digest. Raises StoreFull."""
+        with writing():
+            make_folder(self._folder)
+            draft.move(self._path(draft.digest))
+            settle(self._folder, self._root)
+        return draft.digest
 
     def put(self, data: bytes) -> str:
-        """Store `data` and return its digest; stored twice it is one blob."""
+        """Store `data` and return its digest; stored twice it is one blob. Raises StoreFull."""
         digest = digest_of(data)
-        if not self._intact(digest):
-            with self.draft() as draft:
-                draft.write(data)
-                draft.commit()
-        return digest
+        if self._intact(digest):
+            with writing():
+                settle(self._folder, self._root)  # whoever wrote it may not have come to that
+            return digest
+        with Draft(self._drafts) as draft:
+            draft.write(data)
+            draft.seal()
+            return self.keep(draft)
 
     def _intact(self, digest: str) -> bool:
         """Whether the blob is there and whole: one that was damaged is healed by storing it again."""
@@ -132,21 +49,32 @@ class Blobs:
             return False
         return True
 
+    def _path(self, digest: str) -> Path:
+        return self._folder / digest.removeprefix(PREFIX)
+
     def size(self, digest: str) -> int:
         """Its size in bytes. Raises FileNotFoundError."""
-        return (self._folder / digest.removeprefix(PREFIX)).stat().st_size
+        return self._path(digest).stat().st_size
 
     def total_size(self) -> int:
-        """Size of all blobs in bytes; drafts don't count."""
-        try:
-            with os.scandir(self._folder) as entries:
-                return sum(entry.stat().st_size for entry in entries if not entry.name.startswith("."))
-        except FileNotFoundError:
-            return 0
+        """Size of all blobs in bytes."""
+        return sum(self._path(digest).stat().st_size for digest in self._digests())
+
+    def _digests(self) -> list[str]:
+        """What else may lie there isn't ours."""
+        return [PREFIX + name for name in listed(self._folder) if HEX.fullmatch(name)]
 
     def get(self, digest: str) -> bytes:
-        """The bytes. Raises FileNotFoundError, and DataLoss where they aren't what was stored."""
-        data = (self._folder / digest.removeprefix(PREFIX)).read_bytes()
-        if digest_of(data) != digest:
+        """The bytes. Raises FileNotFoundError, DataLoss where they aren't what was stored, StoreFull."""
+        data = read_bytes(self._path(digest))
+        if data is None or digest_of(data) != digest:
             raise DataLoss(f"the stored bytes of {digest} are damaged; upload them again", metadata={"digest": digest})
         return data
+
+    def drop_all_but(self, wanted: Container[str]) -> int:
+        """Remove the others, and return how many."""
+        unwanted = [digest for digest in self._digests() if digest not in wanted]
+        for digest in unwanted:
+            with suppress(FileNotFoundError):
+                os.unlink(self._path(digest))  # noqa: PTH108
+        return len(unwanted)

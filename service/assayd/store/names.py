@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from assayd.errors import InvalidRequest
-from assayd.store.blobs import PREFIX
+from assayd.store.digests import HEX, PREFIX
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,126}")
 VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
@@ -46,7 +46,7 @@ def parse_ref(text: str) -> ModelRef:
     if not text:
         raise InvalidRequest("name a model: 'name', 'name@version' or 'sha256:…'", field="model")
     if text.startswith(PREFIX):
-        if not re.fullmatch(r"[0-9a-f]{64}", text.removeprefix(PREFIX)):
+        if not HEX.fullmatch(text.removeprefix(PREFIX)):
             raise InvalidRequest("a digest is 'sha256:' and 64 lower-case hex digits", field="model")
         return ModelRef(digest=text)
     name, at, version = text.partition("@")

@@ -10,7 +10,7 @@ import json
 import ml_dtypes
 import numpy as np
 
-from assayd.store.blobs import digest_of
+from assayd.store.digests import digest_of
 from assayd.types.arrays import Array
 
 _STRING = "string"

@@ -24,7 +24,7 @@ from assayd.explain.outcome import (
 )
 from assayd.explain.targets import ResolvedTarget
 from assayd.scheduler.work import JobUsage
-from assayd.store.blobs import digest_of
+from assayd.store.digests import digest_of
 from assayd.types.arrays import Array
 from assayd.types.model import ModelVersion
 from assayd.types.result import Attribution, Drawn

@@ -11,7 +11,7 @@ import numpy as np
 
 from assay.v1 import tensor_pb2 as pb
 from assayd.errors import InvalidTensor, within
-from assayd.store.blobs import normal_digest
+from assayd.store.digests import normal_digest
 from assayd.types.arrays import Array
 
 Fetch: TypeAlias = Callable[[str], Array]
