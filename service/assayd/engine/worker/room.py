@@ -28,9 +28,14 @@ def most_workers() -> int:
 
 def worker_memory(root: Path = _CGROUPS, own: Path = Path("/proc/self/cgroup")) -> int:
     """Address space of a worker where nobody says: most of what this process may use, in bytes."""
+    return max(_LEAST_BYTES, int(_SHARE * usable_memory(root, own)))
+
+
+def usable_memory(root: Path = _CGROUPS, own: Path = Path("/proc/self/cgroup")) -> int:
+    """What this process may use by its control groups and the machine, in bytes."""
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limits = [physical, *(_bytes(folder / "memory.max") for folder in _groups(root, own))]
-    return max(_LEAST_BYTES, int(_SHARE * min(n for n in limits if n is not None)))
+    return min(n for n in limits if n is not None)
 
 
 def oom_kills(root: Path = _CGROUPS, own: Path = Path("/proc/self/cgroup")) -> int:
