@@ -40,7 +40,8 @@ class _Waiter:
 class Room:
     """Touched by the event loop alone. most_bytes: held by all calls. message_bytes: of the largest message.
 
-    share: of it, what one party may hold, from 0 to 1. A party is a tenant, or a connection where nobody is known.
+    share: of it, what one party may hold, from 0 to 1, where parties are tenants. Where nobody is known they are
+    connections.
     patience_s: how long a message may take while others wait for room.
     """
 
@@ -68,7 +69,7 @@ class Room:
     def take(self, party: str, size: int) -> None:
         """Count bytes. Raises TooManyCalls where they are too many."""
         if not self._fits(party, size):
-            raise self._full(party)
+            raise self._full(party, size)
         self._count(party, size)
 
     def give(self, party: str, size: int) -> None:
@@ -101,7 +102,7 @@ class Room:
                     del self._readers[reader]
         except TimeoutError:
             if counted and reader.sent_away:
-                raise self._full(party) from None
+                raise self._full(party, self._message) from None
             raise DeadlinePassed(f"no whole message came within {limit_s:g} s") from None
         else:
             counted -= len(raw or b"")
@@ -129,7 +130,7 @@ class Room:
         finally:
             self._waiters.pop(waiter, None)
         if not waiter.granted.done():
-            raise self._full(party)
+            raise self._full(party, self._message)
 
     def _make_room(self, party: str) -> float:
         """Send the slowest reader away of the party that has most of them, or of this one where it has its share.
@@ -158,14 +159,13 @@ class Room:
         if not self._by_party[party]:
             del self._by_party[party]
 
-    def _full(self, party: str) -> TooManyCalls:
-        own = self.bytes + self._message <= self._most
-        limit = self._of_one if own else self._most
-        whose = f"of {party} " if own else ""
+    def _full(self, party: str, size: int) -> TooManyCalls:
+        own = self._by_party[party] + size > self._of_one and self._of_one < self._most
+        limit, whose = (self._of_one, f"of tenant {party} ") if own else (self._most, "")
         return TooManyCalls(
-            f"messages {whose}hold as many bytes as they may here, {limit}, or wait for as many: try again in a moment, "
-            "with fewer calls at once or smaller messages",
-            metadata={"limit": str(limit), "what": "message bytes"},
+            f"messages {whose}hold, or were about to hold, more than the {limit} bytes that they may at once: try again "
+            "in a moment, with fewer calls at once or smaller messages",
+            metadata={"limit": str(limit), "what": "message bytes"} | ({"tenant": party} if own else {}),
             retry_after_s=_BUSY_S,
         )
 

@@ -18,7 +18,7 @@ from assayd.api.call import CURRENT, Call
 from assayd.api.door import Door
 from assayd.api.holding import Holding, Room
 from assayd.api.status import code_of, new_incident, to_status
-from assayd.errors import AssayError, Draining, Unparsable
+from assayd.errors import AssayError, Draining, Unparsable, no_descriptors
 from assayd.metrics import Metrics
 
 log = logging.getLogger("assayd.calls")
@@ -170,7 +170,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     def _enter(self, call: Call, context: grpc.aio.ServicerContext[Any, Any]) -> None:
         """Its places are its until its answer is sent, which is up to who reads it. Raises what the door raises."""
         _when_over(self._door.enter(call, _metadata(context)))
-        call.holding = Holding(self._room, f"tenant {call.tenant}" if self._door.asks_who else call.peer)
+        call.holding = Holding(self._room, call.tenant if self._door.asks_who else call.peer)
         _when_over(call.holding.close)
 
     def _check_draining(self) -> None:
@@ -207,6 +207,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         if isinstance(error, grpc.aio.AbortError):
             self._end(call, grpc.StatusCode.INTERNAL)
             return
+        if isinstance(error, OSError):
+            error = no_descriptors(error) or error
         incident = ""
         if not isinstance(error, AssayError):
             incident = new_incident()

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from assayd.errors import DataLoss, DigestMismatch, StoreFull
+from assayd.errors import DataLoss, DigestMismatch, NoDescriptors, StoreFull, no_descriptors
 
 PREFIX = "sha256:"
 
@@ -29,8 +29,11 @@ def normal_digest(text: str) -> str:
     return PREFIX + bare
 
 
-def store_error(error: OSError) -> StoreFull:
+def store_error(error: OSError) -> StoreFull | NoDescriptors:
     """What a caller hears of a failed write: why in words, never where."""
+    busy = no_descriptors(error)
+    if busy is not None:
+        return busy
     why = "no space is left" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "it can't be written"
     return StoreFull(f"the model store can't take this: {why}", retry_after_s=30.0)
 

@@ -123,8 +123,9 @@ async def test_a_party_with_its_share_makes_room_by_its_own_calls_alone():
     await asyncio.wait([own.reading], timeout=5)
     assert sent_away([own, other]) == [True, False]
     await second.send(MESSAGE)
-    with pytest.raises(TooManyCalls, match="of a hold"):
+    with pytest.raises(TooManyCalls, match="of tenant a hold") as got:
         await Sender(r, "a").reading
+    assert got.value.metadata == {"what": "message bytes", "limit": "10", "tenant": "a"}
     await Sender(r, "c").send(MESSAGE)
 
 
