@@ -112,9 +112,7 @@ class App:
             max_uploads=settings.max_concurrent_uploads,
             share=settings.tenant_share,
         )
-        room = Room(
-            _bytes_in_flight(settings), settings.max_message_bytes, settings.tenant_share if asks_who else 1.0
-        )
+        room = Room(_bytes_in_flight(settings), settings.max_message_bytes, settings.tenant_share if asks_who else 1.0)
         self._interceptor = CallInterceptor(self._metrics, door, room, message_s=settings.max_message_s)
         self._health = health.HealthServicer()
         self._server = grpc.aio.server(interceptors=[self._interceptor], options=channel_arguments(settings))
@@ -311,11 +309,14 @@ def _bytes_in_flight(settings: Settings) -> int:
 
 
 def _most_models(settings: Settings) -> int:
+    if sys.platform != "linux":
+        return settings.max_loaded_models
+    from assayd.engine.worker.room import most_workers, take_descriptors
+
+    descriptors = take_descriptors()
     if settings.isolation != "process":
         return settings.max_loaded_models
-    from assayd.engine.worker.room import most_workers
-
-    most = most_workers()
+    most = most_workers(descriptors)
     if most < settings.max_loaded_models:
         log.warning(
             "fewer models are loaded at once than wanted: raise the limit of open files", extra={"models": most}

@@ -28,10 +28,10 @@ def _text(text):
     return bytes(more) + bytes([size]) + raw
 
 
-def header_block(rpc, extra=()):
+def header_block(rpc, extra=(), service="assay.v1"):
     """The headers of a call, none of them compressed."""
     pairs = [
-        (":method", "POST"), (":scheme", "http"), (":path", f"/assay.v1.{rpc}"), (":authority", "localhost"),
+        (":method", "POST"), (":scheme", "http"), (":path", f"/{service}{'.' if '/' in rpc else '/'}{rpc}"), (":authority", "localhost"),
         ("content-type", "application/grpc"), ("te", "trailers"), *extra,
     ]  # fmt: skip
     return b"".join(b"\0" + _text(name) + _text(value) for name, value in pairs)
@@ -58,12 +58,12 @@ class RawCaller:
         self._next = 1
         self.got = []
 
-    def open(self, rpc, extra=(), *, end=False):
-        """Begin a call; returns its stream."""
+    def open(self, rpc, extra=(), *, end=False, service="assay.v1"):
+        """Begin a call; returns its stream. rpc: Service/Method of a package, or the method of a whole service."""
         stream, self._next = self._next, self._next + 2
         self._windows[stream] = self._initial
         flags = END_HEADERS | (END_STREAM if end else 0)
-        self.socket.sendall(frame(HEADERS, header_block(rpc, extra), flags, stream))
+        self.socket.sendall(frame(HEADERS, header_block(rpc, extra, service), flags, stream))
         return stream
 
     def send(self, stream, data, *, end=False):

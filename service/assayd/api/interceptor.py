@@ -116,9 +116,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         async def unary(raws: AsyncIterator[bytes], context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             return await inner(await read(raws, context), context)
 
-        async def stream(
-            raws: AsyncIterator[bytes], context: grpc.aio.ServicerContext[Any, Any]
-        ) -> AsyncIterator[Any]:
+        async def stream(raws: AsyncIterator[bytes], context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
             request = await read(raws, context)
             answers = inner(request, context)
             if not hasattr(answers, "__aiter__"):  # one that writes by itself

@@ -142,7 +142,7 @@ async def test_answers_count_too():
 
 async def test_a_message_that_does_not_come_in_time():
     r = room()
-    with pytest.raises(DeadlinePassed, match="within 0.01 s"):
+    with pytest.raises(DeadlinePassed, match=r"within 0\.01 s"):
         await Sender(r, limit_s=0.01).reading
     assert r.bytes == 0
 
@@ -173,5 +173,5 @@ async def test_a_call_that_is_over_before_its_reader_holds_nothing():
 
 
 def test_there_is_room_for_one_message():
-    with pytest.raises(ValueError, match="max-bytes-in-flight 5 .*one message of 10"):
+    with pytest.raises(ValueError, match=r"max-bytes-in-flight 5 .*one message of 10"):
         Room(5, 10)

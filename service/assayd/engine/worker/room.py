@@ -17,13 +17,17 @@ _LATELY_S = 2.0
 _CGROUPS = Path("/sys/fs/cgroup")
 
 
-def most_workers() -> int:
-    """By the descriptors that this process may have; takes all it may have."""
+def take_descriptors() -> int:
+    """Take all descriptors that this process may have; returns how many."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    most = hard if hard != resource.RLIM_INFINITY else 2**20
-    return max(1, (most - _OTHERS) // 2 // _PER_WORKER)
+    return hard if hard != resource.RLIM_INFINITY else 2**20
+
+
+def most_workers(descriptors: int) -> int:
+    """By the descriptors that this process may have."""
+    return max(1, (descriptors - _OTHERS) // 2 // _PER_WORKER)
 
 
 def worker_memory(root: Path = _CGROUPS, own: Path = Path("/proc/self/cgroup")) -> int:
