@@ -262,7 +262,7 @@ class WorkerNotStarted(WorkerLost):
 
 
 class NoDescriptors(Unavailable):
-    """This process has as many files and connections open as the system lets it have."""
+    """As many files and connections are open as the system lets this process have."""
 
     reason = "NO_DESCRIPTORS"
 
@@ -272,8 +272,8 @@ def no_descriptors(error: OSError) -> NoDescriptors | None:
     if error.errno not in (errno.EMFILE, errno.ENFILE):
         return None
     return NoDescriptors(
-        "the server has as many files and connections open as the system lets it have: try again in a moment, with fewer "
-        "connections",
+        "the server has as many files and connections open as the system lets it have: try again in a moment, with "
+        "fewer connections",
         retry_after_s=_BUSY_S,
     )
 

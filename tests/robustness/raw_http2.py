@@ -30,8 +30,9 @@ def _text(text):
 
 def header_block(rpc, extra=(), service="assay.v1"):
     """The headers of a call, none of them compressed."""
+    path = f"/{service}{'.' if '/' in rpc else '/'}{rpc}"
     pairs = [
-        (":method", "POST"), (":scheme", "http"), (":path", f"/{service}{'.' if '/' in rpc else '/'}{rpc}"), (":authority", "localhost"),
+        (":method", "POST"), (":scheme", "http"), (":path", path), (":authority", "localhost"),
         ("content-type", "application/grpc"), ("te", "trailers"), *extra,
     ]  # fmt: skip
     return b"".join(b"\0" + _text(name) + _text(value) for name, value in pairs)

@@ -55,7 +55,7 @@ def rss_bytes(server):
 
 
 def descriptors(server):
-    return len(os.listdir(f"/proc/{server.process.pid}/fd"))
+    return len(list(Path(f"/proc/{server.process.pid}/fd").iterdir()))
 
 
 def under_way(server):
@@ -145,7 +145,8 @@ def test_hanging_up_in_the_middle_leaves_nothing(server, good):
     {
         "no preface": b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
         "a TLS greeting": b"\x16\x03\x01\x02\x00" + b"\x01" * 512,
-        "headers that never end": raw_http2.PREFACE + frame(4) + frame(1, b"\0" * 9, 0, 1) + frame(9, b"\0" * 16000, 0, 1) * 40,
+        "headers that never end": raw_http2.PREFACE + frame(4) + frame(1, b"\0" * 9, 0, 1)
+        + frame(9, b"\0" * 16000, 0, 1) * 40,
         "a frame that is too long": raw_http2.PREFACE + frame(4) + b"\xff\xff\xff\0\0\0\0\0\1" + bytes(70_000),
         "data for no stream": raw_http2.PREFACE + frame(4) + frame(0, b"x" * 100, 0, 77),
         "a flood of settings": raw_http2.PREFACE + frame(4) * 20_000,
@@ -197,36 +198,46 @@ def test_a_tenant_that_takes_all_it_can_leaves_room_for_another(tmp_path):
         greedy = stack.enter_context(assay.Client(server.address, token=shown["greedy"]))
         modest.upload_model(zoo.mlp(), name="mlp")
         caller = stack.enter_context(RawCaller(server.address))
-        for _ in range(30):
+        for _ in range(3):
             caller.open("ModelService/UploadModel", as_greedy)
         wait_until(lambda: under_way(server) == 1, 30)
         with pytest.raises(assay.ResourceExhausted, match="1 uploads are under way for tenant greedy") as got:
             greedy.upload_model(zoo.mlp(), name="mlp")
         assert got.value.metadata == {"what": "uploads", "limit": "1", "tenant": "greedy"}
         assert got.value.retry_after == 1
-        for _ in range(30):
-            stream = caller.open("ExplainService/Explain", as_greedy)
+        for _ in range(4):
+            caller.open("ExplainService/Explain", as_greedy)
         wait_until(lambda: under_way(server) == 4, 30)
         with pytest.raises(assay.ResourceExhausted, match="4 calls are under way for tenant greedy"):
             greedy.get_model("mlp")
         assert modest.predict("mlp", X)["y"].shape == (2, 3)
         assert modest.upload_model(zoo.mlp(), name="mlp").version == "1"
-        assert stream
 
 
 # ---- descriptors -------------------------------------------------------------------------------------------------
 
 
 def test_without_descriptors_callers_are_told_to_come_back_and_are_served_when_there_are_some(tmp_path):
-    with ServerProcess(tmp_path / "store", *flags()) as server, assay.Client(server.address) as client:
+    status = health_pb2.HealthCheckResponse
+    with (
+        ServerProcess(tmp_path / "store", *flags()) as server,
+        assay.Client(server.address) as client,
+        grpc.insecure_channel(server.address) as channel,
+    ):
+
+        def healthy():
+            answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=20)
+            return answer.status == status.SERVING
+
         client.upload_model(zoo.mlp(), name="mlp")
         tensor = client.put_tensor(X)
+        assert healthy()
         soft, hard = resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)
         assert soft == hard
         resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (3, hard))
         for ask in (
             lambda: client.get_model("mlp"),
-            lambda: client.models(),
+            client.models,
             lambda: client.put_tensor(X + 1),
             lambda: client.upload_model(zoo.linear(), name="linear"),
             lambda: client.delete_model("mlp"),
@@ -236,15 +247,12 @@ def test_without_descriptors_callers_are_told_to_come_back_and_are_served_when_t
             with pytest.raises(assay.Unavailable) as got:
                 ask()
             assert (got.value.reason, got.value.retry_after) == ("NO_DESCRIPTORS", 1)
-        with grpc.insecure_channel(server.address) as channel:
-            check = health_pb2_grpc.HealthStub(channel).Check
-            status = health_pb2.HealthCheckResponse
-            wait_until(lambda: check(health_pb2.HealthCheckRequest()).status == status.NOT_SERVING, 10)
-            with RawCaller(server.address) as late:  # the system took it; the server can't yet
-                assert late.read(1.0) is None
-                resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (soft, hard))
-                wait_until(lambda: late.read(1.0) is not None, 30)
-            wait_until(lambda: check(health_pb2.HealthCheckRequest()).status == status.SERVING, 10)
+        wait_until(lambda: not healthy(), 10)
+        with RawCaller(server.address) as late:  # the system took it; the server can't yet
+            assert late.read(1.0) is None
+            resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (soft, hard))
+            wait_until(lambda: late.read(1.0) is not None, 30)
+        wait_until(healthy, 10)
         assert client.models()[0].ref == "mlp@1"
         assert client.explain("mlp@1", {"x": tensor}, ELEMENTS, target=0).scores.shape == (2,)
-        assert "bug" not in server.log()
+        assert '"event": "bug"' not in server.log()

@@ -40,8 +40,7 @@ class _Waiter:
 class Room:
     """Touched by the event loop alone. most_bytes: held by all calls. message_bytes: of the largest message.
 
-    share: of it, what one party may hold, from 0 to 1, where parties are tenants. Where nobody is known they are
-    connections.
+    share: of it, what one party may hold, from 0 to 1. A party is a tenant, or, where nobody is known, a connection.
     patience_s: how long a message may take while others wait for room.
     """
 
@@ -54,8 +53,8 @@ class Room:
     ) -> None:
         if most_bytes < message_bytes:
             raise ValueError(
-                f"--max-bytes-in-flight {most_bytes} has no room for one message of {message_bytes} bytes: raise it, or "
-                "lower --max-message-bytes"
+                f"--max-bytes-in-flight {most_bytes} has no room for one message of {message_bytes} bytes: raise it, "
+                "or lower --max-message-bytes"
             )
         self._most = most_bytes
         self._message = message_bytes
@@ -89,19 +88,18 @@ class Room:
 
         limit_s: longest wait for it. Raises DeadlinePassed where it takes longer, TooManyCalls where there is no room.
         """
-        counted = 0
+        await self._enter(party)
+        counted = self._message
+        reader = _Reader(party, asyncio.get_running_loop().time(), asyncio.timeout(limit_s))
         try:
-            await self._enter(party)
-            counted = self._message
-            async with asyncio.timeout(limit_s) as timer:
-                reader = _Reader(party, asyncio.get_running_loop().time(), timer)
+            async with reader.timer:
                 self._readers[reader] = None
                 try:
                     raw = await take_next()
                 finally:
                     del self._readers[reader]
         except TimeoutError:
-            if counted and reader.sent_away:
+            if reader.sent_away:
                 raise self._full(party, self._message) from None
             raise DeadlinePassed(f"no whole message came within {limit_s:g} s") from None
         else:
@@ -163,8 +161,8 @@ class Room:
         own = self._by_party[party] + size > self._of_one and self._of_one < self._most
         limit, whose = (self._of_one, f"of tenant {party} ") if own else (self._most, "")
         return TooManyCalls(
-            f"messages {whose}hold, or were about to hold, more than the {limit} bytes that they may at once: try again "
-            "in a moment, with fewer calls at once or smaller messages",
+            f"messages {whose}hold, or were about to hold, more than the {limit} bytes that they may at once: try "
+            "again in a moment, with fewer calls at once or smaller messages",
             metadata={"limit": str(limit), "what": "message bytes"} | ({"tenant": party} if own else {}),
             retry_after_s=_BUSY_S,
         )

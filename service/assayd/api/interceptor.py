@@ -6,7 +6,7 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -205,8 +205,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         if isinstance(error, grpc.aio.AbortError):
             self._end(call, grpc.StatusCode.INTERNAL)
             return
-        if isinstance(error, OSError):
-            error = no_descriptors(error) or error
+        error = next(filter(None, map(no_descriptors, _of_system(error))), error)
         incident = ""
         if not isinstance(error, AssayError):
             incident = new_incident()
@@ -295,6 +294,15 @@ def _when_over(callback: Callable[[], None]) -> None:
     if task is None:
         raise AssertionError("calls are answered by tasks")
     task.add_done_callback(lambda _: callback())
+
+
+def _of_system(error: BaseException) -> Iterator[OSError]:
+    """The error, or those in the group that it is, where the system is to blame."""
+    if isinstance(error, BaseExceptionGroup):
+        for one in error.exceptions:
+            yield from _of_system(one)
+    elif isinstance(error, OSError):
+        yield error
 
 
 def _metadata(context: Any) -> Any:

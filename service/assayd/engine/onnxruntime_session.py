@@ -32,11 +32,11 @@ _NO_MEMORY = (
 )  # fmt: skip
 _PATH = re.compile(r"(?:/[\w.+-]+){2,}(?::\d+)?\s*")
 _NOISE = re.compile(
-    r"\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : |Non-zero status code returned |Exception during initialization: |"
+    r"\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : |Non-zero status code returned |Exception during initialization: ?|"
     r"\b\w+\.(?:cc|h|cpp):\d+ "
 )
 _FUNCTION = re.compile(
-    r"(?:[\w:]+(?:<[^<>]*>)?[\s&*]+){0,4}[\w:]*(?:onnxruntime::|SafeInt)[\w:]*(?:<[^<>]*>)?[\w:~]*"
+    r"(?:[\w:]+(?:<[^<>]*>)?[\s&*]+){0,4}[\w:]*(?:onnxruntime::|SafeInt)[\w:{}]*(?:<[^<>]*>)?[\w:~]*"
     r"\([^()]*\)(?:\([^()]*\))?(?: const)?(?:::<lambda\([^()]*\)>)?(?: \[with [^\]]*\])?\s"
 )
 """Where in its own code something failed: of no use to who made the model."""
@@ -227,7 +227,7 @@ class Session:
 def said(error: Exception) -> str:
     """onnxruntime's message without the paths and the C++ it likes to tell, 400 characters at most."""
     text = _FUNCTION.sub("", _NOISE.sub("", _PATH.sub("", str(error)).strip().split("\n", 1)[0][:_MOST_SAID]))
-    return text[:400]
+    return text[:400] or "it gives no reason"
 
 
 def _no_memory(text: str) -> bool:
