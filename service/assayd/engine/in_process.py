@@ -105,8 +105,8 @@ class InProcessBackend:
         for s in chain(programs.signature.inputs, programs.signature.outputs):
             if s.dtype is None:
                 raise ModelUnfit(
-                    f"{s.name!r} is bfloat16, a sequence, a map or of another type that numpy lacks, and this server can't "
-                    "run that: cast it to float32, or leave such outputs away"
+                    f"{s.name!r} is bfloat16, a sequence, a map or of another type that numpy lacks, and this server "
+                    "can't run that: cast it to float32, or leave such outputs away"
                 )
         plain = self._session(programs.plain, programs)
         opened = None

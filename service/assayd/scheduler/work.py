@@ -143,7 +143,7 @@ class Work:
             other = next((p[name].shape[1:] for p in parts if p[name].shape[1:] != first.shape[1:]), None)
             if other is not None:
                 raise ModelUnfit(
-                    f"output {name!r} has the shape {list(first.shape[1:])} for one row and {list(other)} for another, and "
-                    "no tensor holds both: ask for one row at a time, or for other outputs"
+                    f"output {name!r} has the shape {list(first.shape[1:])} for one row and {list(other)} for another, "
+                    "and no tensor holds both: ask for one row at a time, or for other outputs"
                 )
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
