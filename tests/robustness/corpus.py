@@ -440,7 +440,7 @@ def negative_output_shape() -> bytes:
     return model([helper.make_node("Pad", ["x", "pads"], ["y"])], [pads])
 
 
-@bad(15)
+@bad(15, "stands in no function")
 def attribute_of_no_function() -> bytes:
     node = helper.make_node("Softmax", ["x"], ["y"])
     node.attribute.append(AttributeProto(name="axis", ref_attr_name="nope", type=AttributeProto.INT))
