@@ -15,6 +15,7 @@ log = logging.getLogger("assayd")
 
 _HANDSHAKE_S = 20.0
 _PING_ANSWER_S = 20.0
+_REFUSED_AT_ONCE = 100
 _PROBE_BYTES = 4096
 """Nobody counts what is read where nobody has to show who it is."""
 
@@ -52,7 +53,8 @@ def channel_arguments(limits: Limits, *, probes: bool = False) -> list[tuple[str
         ("grpc.max_metadata_size", limits.max_metadata_bytes),
         ("grpc.absolute_max_metadata_size", limits.max_metadata_bytes),
         ("grpc.max_allowed_incoming_connections", limits.max_connections),
-        ("grpc.max_concurrent_streams", limits.max_concurrent_calls),
+        # Some more than there may be of calls: those that are too many should hear it, not wait in their library.
+        ("grpc.max_concurrent_streams", limits.max_concurrent_calls + _REFUSED_AT_ONCE),
         # Of a message that nobody asked for yet 64 KiB are kept. By probing the library would come to 16 MiB a call.
         ("grpc.http2.bdp_probe", 0),
         ("grpc.server_handshake_timeout_ms", _ms(_HANDSHAKE_S)),
