@@ -93,7 +93,7 @@ async def test_what_is_held_and_not_read_sends_nobody_away_and_is_refused():
     for _ in range(3):
         await Sender(r).send(MESSAGE)
     with pytest.raises(TooManyCalls, match="try again") as got:
-        await Sender(r).reading
+        await asyncio.wait_for(Sender(r).reading, 10)
     assert got.value.retry_after_s
     assert got.value.metadata == {"what": "message bytes", "limit": str(MOST)}
     assert r.bytes == MOST
@@ -124,7 +124,7 @@ async def test_a_party_with_its_share_makes_room_by_its_own_calls_alone():
     assert sent_away([own, other]) == [True, False]
     await second.send(MESSAGE)
     with pytest.raises(TooManyCalls, match="of tenant a hold") as got:
-        await Sender(r, "a").reading
+        await asyncio.wait_for(Sender(r, "a").reading, 10)
     assert got.value.metadata == {"what": "message bytes", "limit": "10", "tenant": "a"}
     await Sender(r, "c").send(MESSAGE)
 
@@ -143,7 +143,7 @@ async def test_answers_count_too():
 async def test_a_message_that_does_not_come_in_time():
     r = room()
     with pytest.raises(DeadlinePassed, match=r"within 0\.01 s"):
-        await Sender(r, limit_s=0.01).reading
+        await asyncio.wait_for(Sender(r, limit_s=0.01).reading, 10)
     assert r.bytes == 0
 
 
