@@ -34,6 +34,7 @@ from assayd.api.catalogue import Catalogue
 from assayd.api.codec.vet import vet
 from assayd.api.door import Door
 from assayd.api.explain_servicer import ExplainServicer
+from assayd.api.holding import Room
 from assayd.api.interceptor import CallInterceptor
 from assayd.api.listener import Listener, channel_arguments
 from assayd.api.model_servicer import ModelServicer
@@ -106,12 +107,16 @@ class App:
         self._quotas = Quotas(QuotaFile(settings.quotas).of) if settings.quotas else Quotas()
         self._catalogue = Catalogue(store, self._models, self._metrics, settings.max_model_bytes, self._quotas)
         door = Door(
-            _bearer(settings), max_calls=settings.max_concurrent_calls, max_uploads=settings.max_concurrent_uploads
+            _bearer(settings),
+            max_calls=settings.max_concurrent_calls,
+            max_uploads=settings.max_concurrent_uploads,
+            share=settings.tenant_share,
         )
-        self._interceptor = CallInterceptor(self._metrics, door, message_s=settings.max_message_s)
+        room = Room(_bytes_in_flight(settings), settings.max_message_bytes, settings.tenant_share if asks_who else 1.0)
+        self._interceptor = CallInterceptor(self._metrics, door, room, message_s=settings.max_message_s)
         self._health = health.HealthServicer()
         self._server = grpc.aio.server(interceptors=[self._interceptor], options=channel_arguments(settings))
-        self._probes = grpc.aio.server(options=channel_arguments(settings))
+        self._probes = grpc.aio.server(options=channel_arguments(settings, probes=True))
         self._add_services()
         self._ready = False
         self.address = ""
@@ -293,12 +298,26 @@ def _backend(settings: Settings, options: SessionOptions, metrics: Metrics) -> B
     return InProcessBackend(options, settings.batch_rows)
 
 
+def _bytes_in_flight(settings: Settings) -> int:
+    if settings.max_bytes_in_flight is not None:
+        return settings.max_bytes_in_flight
+    least = 16 * settings.max_message_bytes
+    if sys.platform != "linux":
+        return least
+    from assayd.engine.worker.room import usable_memory
+
+    return max(least, usable_memory() // 8)
+
+
 def _most_models(settings: Settings) -> int:
+    if sys.platform != "linux":
+        return settings.max_loaded_models
+    from assayd.engine.worker.room import most_workers, take_descriptors
+
+    descriptors = take_descriptors()
     if settings.isolation != "process":
         return settings.max_loaded_models
-    from assayd.engine.worker.room import most_workers
-
-    most = most_workers()
+    most = most_workers(descriptors)
     if most < settings.max_loaded_models:
         log.warning(
             "fewer models are loaded at once than wanted: raise the limit of open files", extra={"models": most}

@@ -18,7 +18,7 @@ AssayError
 │   └── NotReproducible       the same bits can't be promised
 ├── Exhausted
 │   ├── QueueFull             come back later
-│   │   └── TooManyCalls      … or uploads, at once
+│   │   └── TooManyCalls      … or uploads, or bytes of messages, at once
 │   ├── RowBudget             more rows than allowed
 │   ├── TimeBudget            more time than the request's budget
 │   ├── TooLarge              more bytes than allowed
@@ -31,6 +31,7 @@ AssayError
 │   ├── Draining
 │   ├── WorkerLost            the process that runs the model died
 │   │   └── WorkerNotStarted  the system has no room for another process
+│   ├── NoDescriptors         the system lets this process open no more
 │   └── StoreFull
 ├── Unauthenticated           no, expired or foreign credentials
 ├── PermissionDenied          credentials without the right
@@ -40,9 +41,12 @@ AssayError
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import ClassVar
+
+_BUSY_S = 1.0
 
 
 class AssayError(Exception):
@@ -188,7 +192,7 @@ class QueueFull(Exhausted):
 
 
 class TooManyCalls(QueueFull):
-    """As many calls or uploads are under way as may be; metadata: limit."""
+    """As many calls or uploads are under way, or bytes of messages held, as may be; metadata: what, limit."""
 
 
 class QuotaUsedUp(Exhausted):
@@ -255,6 +259,23 @@ class WorkerLost(Unavailable):
 
 class WorkerNotStarted(WorkerLost):
     """The system gave no process, memory or descriptors for another worker; metadata: cause."""
+
+
+class NoDescriptors(Unavailable):
+    """As many files and connections are open as the system lets this process have."""
+
+    reason = "NO_DESCRIPTORS"
+
+
+def no_descriptors(error: OSError) -> NoDescriptors | None:
+    """What a caller hears where nothing could be opened for want of descriptors; None where that isn't why."""
+    if error.errno not in (errno.EMFILE, errno.ENFILE):
+        return None
+    return NoDescriptors(
+        "the server has as many files and connections open as the system lets it have: try again in a moment, with "
+        "fewer connections",
+        retry_after_s=_BUSY_S,
+    )
 
 
 class StoreFull(Unavailable):

@@ -94,6 +94,15 @@ class Settings(BaseSettings):
     max_metadata_bytes: int = Field(16 * 1024, ge=1024, description="most metadata of a call")
     max_concurrent_calls: int = Field(1000, ge=1, description="calls under way before more are refused")
     max_concurrent_uploads: int = Field(8, ge=1, description="uploads under way before more are refused")
+    tenant_share: float = Field(
+        0.5, gt=0, le=1, description="of calls, uploads and bytes of messages, what one tenant may have under way"
+    )
+    max_bytes_in_flight: int | None = Field(
+        None,
+        ge=1024,
+        description="bytes of messages that are read or held at once; default an eighth of the memory that the server "
+        "may use, and at least 16 of the largest messages",
+    )
     max_connections: int = Field(1000, ge=1, description="connections before more are closed")
     max_message_s: float = Field(120.0, gt=0, description="longest wait for a call's first message")
     min_upload_bytes_per_s: int = Field(

@@ -434,6 +434,19 @@ def loop_input_that_is_an_initializer() -> bytes:
     return model([helper.make_node("Loop", ["trips", "go", "x"], ["y"], body=body)], [trips, go])
 
 
+@bad(13, "would have the shape [-192]")
+def negative_output_shape() -> bytes:
+    pads = numpy_helper.from_array(np.array([0, -100, 0, -100], np.int64), "pads")
+    return model([helper.make_node("Pad", ["x", "pads"], ["y"])], [pads])
+
+
+@bad(15, "stands in no function")
+def attribute_of_no_function() -> bytes:
+    node = helper.make_node("Softmax", ["x"], ["y"])
+    node.attribute.append(AttributeProto(name="axis", ref_attr_name="nope", type=AttributeProto.INT))
+    return model([node])
+
+
 # ---- 34 to 36: too large -----------------------------------------------------------------------------------------
 
 
@@ -521,6 +534,12 @@ def drawing() -> bytes:
 def logarithm() -> bytes:
     """NaN below 0."""
     return model([helper.make_node("Log", ["x"], ["y"])])
+
+
+def as_long_as_it_is_positive() -> bytes:
+    """Answers the places of x's elements that aren't 0: more for one row than for another."""
+    places = helper.make_node("NonZero", ["x"], ["places"])
+    return model([places, helper.make_node("Cast", ["places"], ["y"], to=TensorProto.FLOAT)])
 
 
 def files() -> Iterator[tuple[str, bytes]]:

@@ -356,6 +356,18 @@ def _(s):
     assert [status is None for status in skipped.statuses] == [True, False, True]
 
 
+@row(47, "answers whose shape goes by the input")
+def _(s):
+    model = s.upload(corpus.as_long_as_it_is_positive(), "varying")
+    x = np.ones((2, 8), np.float32)
+    assert s.client.predict(model, x)["y"].shape[0] == 2
+    x[1, 3:] = 0
+    with refused("FAILED_PRECONDITION", "MODEL_UNFIT", words="one row at a time"):
+        s.client.predict(model, x)
+    with refused("FAILED_PRECONDITION", "MODEL_UNFIT", words="it can't be explained"):
+        s.client.explain(model, x[:1], ELEMENTS, target=9)
+
+
 @row(48, "a random model where reproducibility is asked")
 def _(s):
     model = s.upload(corpus.drawing(), "drawing")

@@ -14,7 +14,7 @@ OTHER = {
     "listen": "127.0.0.1:1", "metrics": "127.0.0.1:2", "store": "elsewhere", "models": str(Path(__file__).parent),
     "provider": "cpu", "log_level": "debug", "max_message_bytes": "2048", "isolation": "none", "precision": "tf32",
     "worker_memory_bytes": "1000000000", "insecure": "True", "probes": "127.0.0.1:3", "jwt_issuer": "i",
-    "jwt_audience": "a", "max_metadata_bytes": "4096",
+    "jwt_audience": "a", "max_metadata_bytes": "4096", "max_bytes_in_flight": "1000000000", "tenant_share": "0.25",
     **dict.fromkeys(("tls_cert", "tls_key", "tls_client_ca", "tokens", "jwks", "quotas"), __file__),
 }  # fmt: skip
 """A value that isn't the default; 7 for the rest, which are numbers."""
@@ -83,6 +83,7 @@ def test_every_setting_says_what_it_is_and_numbers_say_their_unit():
                 "_nodes",
                 "_ends",
                 "_depth",
+                "_share",
             )
             assert name.endswith(unit), name
 

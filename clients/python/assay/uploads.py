@@ -12,7 +12,8 @@ from typing import Any, BinaryIO, TypeAlias
 from assay.models import ModelSpec, encode_spec
 from assay.v1 import model_service_pb2
 
-CHUNK_BYTES = 1 << 20
+CHUNK_BYTES = 1 << 18
+"""Well below the smallest limit of messages that a server is likely to have."""
 
 Source: TypeAlias = str | os.PathLike[str] | bytes
 """A path, or the bytes of the .onnx file."""

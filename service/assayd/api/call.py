@@ -7,13 +7,15 @@ import uuid
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
+from assayd.api.holding import Holding
+
 
 @dataclass(eq=False)
 class Call:
     """One call, filled as it goes on; its end is one log line and a few metrics.
 
     request_id: the caller's, from the request or the x-request-id header, else one made here. arrived, deadline:
-    monotonic. method: of an explanation, "-" else.
+    monotonic. method: of an explanation, "-" else. holding: the bytes of its messages.
     """
 
     rpc: str
@@ -29,6 +31,7 @@ class Call:
     rows_asked: int = 0
     rows_run: int = 0
     batches: int = 0
+    holding: Holding = field(default_factory=Holding)
 
 
 CURRENT: ContextVar[Call] = ContextVar("call")

@@ -12,6 +12,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from assay.v1 import explain_pb2
 from assay.v1 import explain_service_pb2 as pb
 from assayd.api.codec.vet import vet_wrapped
+from assayd.api.holding import Holding
 from assayd.api.streaming import arrivals, chunked, progress
 from assayd.errors import AssayError, InvalidRequest
 from assayd.explain.explainer import OnInstance
@@ -30,19 +31,24 @@ Result = InstanceExplained | InstanceFailed
 
 @dataclass(eq=False)
 class Part:
-    """One message's instances. first: position of its first instance in the data set. unsent: those yet to answer."""
+    """One message's instances. first: position of its first instance in the data set. unsent: those yet to answer.
+
+    held: bytes of the message and of what is known of its instances.
+    """
 
     number: int
     request: ExplainRequest
     first: int
     unsent: int
+    held: int
 
 
 @dataclass(eq=False)
 class DataSet:
     """Explains the parts of one call.
 
-    decode: a whole request to the domain's. explain: what does the work. encode: an instance's answer.
+    decode: a whole request to the domain's. explain: what does the work. encode: an instance's answer. holding: of the
+    call, for the bytes of parts until they are answered.
     """
 
     messages: AsyncIterator[pb.ExplainManyRequest]
@@ -50,6 +56,7 @@ class DataSet:
     decode: Callable[[pb.ExplainRequest], Awaitable[ExplainRequest]]
     explain: Callable[[ExplainRequest, OnInstance], Awaitable[Explained]]
     encode: Callable[[ExplainRequest, Result], explain_pb2.InstanceResult]
+    holding: Holding = field(default_factory=Holding)
     explained: list[Explained] = field(default_factory=list)
     instances: int = 0
 
@@ -79,7 +86,7 @@ class DataSet:
                 done += 1
                 part.unsent -= 1
                 if not part.unsent:
-                    self._room.release()
+                    self._close(part)
             await reader
         finally:
             reader.cancel()
@@ -120,20 +127,29 @@ class DataSet:
         whole.MergeFrom(own)
         with _of_part(number):
             request = await self.decode(whole)
-        part = Part(number, request, self.instances, request.instances)
+        part = Part(number, request, self.instances, request.instances, self.holding.keep())
         self.instances += request.instances
         return part
 
     async def _run(self, part: Part) -> None:
+        def finished(result: Result) -> None:
+            if isinstance(result, InstanceExplained):
+                part.held += self.holding.take(result.held_bytes)
+            self._finished.put_nowait((part, result))
+
         try:
-            done = await self.explain(part.request, lambda result: self._finished.put_nowait((part, result)))
+            done = await self.explain(part.request, finished)
         except AssayError as error:
             error.metadata["part"] = str(part.number)
             error.metadata["instance"] = str(part.first + int(error.metadata.get("instance", "0")))
             raise
         self.explained.append(replace(done, results=()))
         if done.estimated_rows is not None:  # nothing of it will be answered
-            self._room.release()
+            self._close(part)
+
+    def _close(self, part: Part) -> None:
+        self.holding.give(part.held)
+        self._room.release()
 
 
 def settings_of(first: pb.ExplainManyRequest) -> tuple[pb.ExplainRequest, pb.ExplainRequest | None]:

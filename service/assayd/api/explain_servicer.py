@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
@@ -75,7 +75,7 @@ class ExplainServicer(explain_service_pb2_grpc.ExplainServiceServicer):
         call = CURRENT.get()
         vet(request, only=OF_INSTANCES if self._memo.knows(request, call.tenant) else None)
         decoded, job = await self._decode(request, call)
-        explained = await self._run(decoded, job, call, None)
+        explained = await self._run(decoded, job, call, _counted(call))
         answer = partial(self._answer, decoded, explained, call, request)
         small = sum(r.size for r in explained.results if isinstance(r, InstanceExplained)) <= _SMALL_VALUES
         return self._fitting(answer() if small else await asyncio.to_thread(answer))
@@ -88,7 +88,10 @@ class ExplainServicer(explain_service_pb2_grpc.ExplainServiceServicer):
         vet_wrapped(request)
         decoded, job = await self._decode(request.request, call)
         encode = partial(encode_instance, shapes=_shapes(decoded), element_maps=_wants_maps(request.request))
-        run = partial(self._run, decoded, job, call)
+
+        def run(on_instance: OnInstance) -> Awaitable[Explained]:
+            return self._run(decoded, job, call, _counted(call, on_instance))
+
         async for event in events(run, job, decoded.instances, partial(encode, to_status=to_status)):
             if isinstance(event, Explained):
                 summary = encode_explained(event, decoded.model, call.request_id)
@@ -118,7 +121,12 @@ class ExplainServicer(explain_service_pb2_grpc.ExplainServiceServicer):
             return encode_instance(result, _shapes(decoded), _wants_maps(settings), to_status)
 
         data_set = DataSet(
-            request_iterator, job, decode, lambda request, each: self._run(request, job, call, each), encode
+            request_iterator,
+            job,
+            decode,
+            lambda request, each: self._run(request, job, call, each),
+            encode,
+            call.holding,
         )
         async for event in data_set.events(settings, first):
             yield pb.ExplainManyResponse(event=event)
@@ -170,7 +178,7 @@ class ExplainServicer(explain_service_pb2_grpc.ExplainServiceServicer):
                 return decode(_not_now)
         return await asyncio.to_thread(decode, partial(self._catalogue.fetch, call.tenant))
 
-    async def _run(self, decoded: ExplainRequest, job: Job, call: Call, on_instance: OnInstance | None) -> Explained:
+    async def _run(self, decoded: ExplainRequest, job: Job, call: Call, on_instance: OnInstance) -> Explained:
         try:
             explained = await self._explainer.explain(decoded, job, on_instance)
             call.rows_asked += explained.used.rows_asked
@@ -205,6 +213,18 @@ class ExplainServicer(explain_service_pb2_grpc.ExplainServiceServicer):
         if call.deadline is None and not call.rpc.endswith("/ExplainMany"):
             return call.arrived + self._default_deadline_s
         return call.deadline
+
+
+def _counted(call: Call, on_instance: OnInstance | None = None) -> OnInstance:
+    """Counts what instances hold until the call is over. Raises TooManyCalls."""
+
+    def finished(result: Result) -> None:
+        if isinstance(result, InstanceExplained):
+            call.holding.take(result.held_bytes)
+        if on_instance is not None:
+            on_instance(result)
+
+    return finished
 
 
 class _Stored(Exception):

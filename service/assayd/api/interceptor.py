@@ -6,18 +6,19 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
 from typing import Any
 
 import grpc
 import grpc.aio
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 
 from assayd.api.call import CURRENT, Call
 from assayd.api.door import Door
+from assayd.api.holding import Holding, Room
 from assayd.api.status import code_of, new_incident, to_status
-from assayd.errors import AssayError, DeadlinePassed, Draining, Unparsable
+from assayd.errors import AssayError, Draining, Unparsable, no_descriptors
 from assayd.metrics import Metrics
 
 log = logging.getLogger("assayd.calls")
@@ -32,12 +33,15 @@ _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 class CallInterceptor(grpc.aio.ServerInterceptor):
     """Wraps the handlers of assay.v1. Health is for everybody, other services for those who show credentials.
 
-    message_s: longest wait for a call's first message.
+    room: for messages. message_s: longest wait for a call's first one.
     """
 
-    def __init__(self, metrics: Metrics, door: Door | None = None, *, message_s: float = 120.0) -> None:
+    def __init__(
+        self, metrics: Metrics, door: Door | None = None, room: Room | None = None, *, message_s: float = 120.0
+    ) -> None:
         self._metrics = metrics
         self._door = door or Door()
+        self._room = room or Room()
         self._message_s = message_s
         self.draining = False
         self._ended = False
@@ -69,10 +73,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         """Replace the behaviour of one of our handlers by a wrapped one."""
         handler = await continuation(handler_call_details)
         rpc = handler_call_details.method
-        if handler is None or rpc.startswith(_HEALTH):
+        if handler is None:
             return handler
         if not rpc.startswith(_OURS):
-            return self._known_alone(handler, handler_call_details)
+            return self._others(handler, None if rpc.startswith(_HEALTH) else handler_call_details)
         # All of them as streams: of one message the library would read and unpack all before anybody is asked.
         make = _MAKERS[handler.response_streaming]
         inner: Any = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
@@ -82,12 +86,15 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         read = partial(parse, handler.request_deserializer)
         return make(around(rpc.removeprefix(_OURS), inner, read), None, handler.response_serializer)
 
-    def _known_alone(
-        self, handler: grpc.RpcMethodHandler[Any, Any], details: grpc.HandlerCallDetails
+    def _others(
+        self, handler: grpc.RpcMethodHandler[Any, Any], details: grpc.HandlerCallDetails | None
     ) -> grpc.RpcMethodHandler[Any, Any]:
-        """The handler for those who show credentials, and a refusal for others."""
+        """The handler of another service, whose messages are held like ours. details: where credentials are asked for,
+        of the call that may lack them.
+        """
         try:
-            self._door.identify(details.invocation_metadata or ())
+            if details is not None:
+                self._door.identify(details.invocation_metadata or ())
         except AssayError as error:
             refused = error
 
@@ -95,7 +102,31 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 await _abort(context, refused)
 
             return _MAKERS[handler.response_streaming](refuse)
-        return handler
+        inner: Any = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+        parse: Any = _parsed_each if handler.request_streaming else _parsed_one
+
+        async def read(raws: AsyncIterator[bytes], context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+            holding = Holding(self._room, context.peer())
+            _when_over(holding.close)
+            try:
+                return await parse(self._message_s, handler.request_deserializer, raws, holding)
+            except AssayError as error:
+                await _abort(context, error)
+
+        async def unary(raws: AsyncIterator[bytes], context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+            return await inner(await read(raws, context), context)
+
+        async def stream(raws: AsyncIterator[bytes], context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
+            request = await read(raws, context)
+            answers = inner(request, context)
+            if not hasattr(answers, "__aiter__"):  # one that writes by itself
+                await answers
+                return
+            async for answer in answers:
+                yield answer
+
+        make = _MAKERS[handler.response_streaming]
+        return make(stream if handler.response_streaming else unary, None, handler.response_serializer)
 
     def _unary(
         self, rpc: str, inner: Callable[..., Awaitable[Any]], read: Callable[..., Any]
@@ -104,8 +135,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             call = self._begin(rpc, context)
             try:
                 self._check_draining()
-                with self._door.entered(call, _metadata(context)):
-                    response = await inner(await read(raw), context)
+                self._enter(call, context)
+                response = await inner(await read(raw, call.holding), context)
+                call.holding.take(response.ByteSize() if isinstance(response, Message) else 0)
             except BaseException as error:
                 await self._fail(call, context, error)
                 raise
@@ -122,9 +154,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             call = self._begin(rpc, context)
             try:
                 self._check_draining()
-                with self._door.entered(call, _metadata(context)):
-                    async for response in inner(await read(raw), context):
-                        yield response
+                self._enter(call, context)
+                async for response in inner(await read(raw, call.holding), context):
+                    yield response
             except BaseException as error:
                 await self._fail(call, context, error)
                 raise
@@ -132,6 +164,12 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             context.set_trailing_metadata(_trailers(call))
 
         return answer
+
+    def _enter(self, call: Call, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        """Its places are its until its answer is sent, which is up to who reads it. Raises what the door raises."""
+        _when_over(self._door.enter(call, _metadata(context)))
+        call.holding = Holding(self._room, call.tenant if self._door.asks_who else call.peer)
+        _when_over(call.holding.close)
 
     def _check_draining(self) -> None:
         if self.draining:
@@ -167,6 +205,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         if isinstance(error, grpc.aio.AbortError):
             self._end(call, grpc.StatusCode.INTERNAL)
             return
+        error = next(filter(None, map(no_descriptors, _of_system(error))), error)
         incident = ""
         if not isinstance(error, AssayError):
             incident = new_incident()
@@ -223,9 +262,11 @@ async def _parsed(deserialize: Callable[[bytes], Any] | None, raw: bytes) -> Any
         raise Unparsable("the bytes are no message of this call's request type") from None
 
 
-async def _parsed_one(limit_s: float, deserialize: Callable[[bytes], Any] | None, raws: AsyncIterator[bytes]) -> Any:
+async def _parsed_one(
+    limit_s: float, deserialize: Callable[[bytes], Any] | None, raws: AsyncIterator[bytes], holding: Holding
+) -> Any:
     """The one message of a call. Raises Unparsable, and DeadlinePassed where it doesn't come in time."""
-    raw = await _first(limit_s, aiter(raws))
+    raw = await holding.read(partial(anext, aiter(raws), None), limit_s)
     if raw is None:
         # Also where it was larger than a message may be, which the library has answered already.
         raise Unparsable("the call ended without a message, or with one that is too large")
@@ -233,26 +274,35 @@ async def _parsed_one(limit_s: float, deserialize: Callable[[bytes], Any] | None
 
 
 async def _parsed_each(
-    limit_s: float, deserialize: Callable[[bytes], Any] | None, raws: AsyncIterator[bytes]
+    limit_s: float, deserialize: Callable[[bytes], Any] | None, raws: AsyncIterator[bytes], holding: Holding
 ) -> AsyncIterator[Any]:
     """A stream of messages, each parsed when it is asked for. Raises DeadlinePassed where the first doesn't come."""
 
     async def messages() -> AsyncIterator[Any]:
-        each = aiter(raws)
-        raw = await _first(limit_s, each)
+        take_next = partial(anext, aiter(raws), None)
+        raw = await holding.read(take_next, limit_s)
         while raw is not None:
             yield await _parsed(deserialize, raw)
-            raw = await anext(each, None)
+            raw = await holding.read(take_next, None)
 
     return messages()
 
 
-async def _first(limit_s: float, raws: AsyncIterator[bytes]) -> bytes | None:
-    try:
-        async with asyncio.timeout(limit_s):
-            return await anext(raws, None)
-    except TimeoutError:
-        raise DeadlinePassed(f"no whole message came within {limit_s:g} s") from None
+def _when_over(callback: Callable[[], None]) -> None:
+    """Call it when the task that answers is over: then the answer has been sent."""
+    task = asyncio.current_task()
+    if task is None:
+        raise AssertionError("calls are answered by tasks")
+    task.add_done_callback(lambda _: callback())
+
+
+def _of_system(error: BaseException) -> Iterator[OSError]:
+    """The error, or those in the group that it is, where the system is to blame."""
+    if isinstance(error, BaseExceptionGroup):
+        for one in error.exceptions:
+            yield from _of_system(one)
+    elif isinstance(error, OSError):
+        yield error
 
 
 def _metadata(context: Any) -> Any:

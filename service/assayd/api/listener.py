@@ -15,6 +15,9 @@ log = logging.getLogger("assayd")
 
 _HANDSHAKE_S = 20.0
 _PING_ANSWER_S = 20.0
+_REFUSED_AT_ONCE = 100
+_PROBE_BYTES = 4096
+"""Nobody counts what is read where nobody has to show who it is."""
 
 
 class Limits(Protocol):
@@ -23,6 +26,7 @@ class Limits(Protocol):
     max_message_bytes: int
     max_metadata_bytes: int
     max_connections: int
+    max_concurrent_calls: int
     min_ping_interval_s: float
     keepalive_s: float
     max_connection_age_s: float
@@ -39,15 +43,20 @@ class Exposed(Protocol):
     insecure: bool
 
 
-def channel_arguments(limits: Limits) -> list[tuple[str, int]]:
-    """Of a server. Compressed messages are held to the size that they unpack to."""
+def channel_arguments(limits: Limits, *, probes: bool = False) -> list[tuple[str, int]]:
+    """Of a server. Compressed messages are held to the size that they unpack to. probes: it answers nothing else."""
+    received = min(_PROBE_BYTES, limits.max_message_bytes) if probes else limits.max_message_bytes
     arguments = [
         ("grpc.max_send_message_length", limits.max_message_bytes),
-        ("grpc.max_receive_message_length", limits.max_message_bytes),
+        ("grpc.max_receive_message_length", received),
         # Between a soft and a hard limit the library refuses more and more at random; here they are one.
         ("grpc.max_metadata_size", limits.max_metadata_bytes),
         ("grpc.absolute_max_metadata_size", limits.max_metadata_bytes),
         ("grpc.max_allowed_incoming_connections", limits.max_connections),
+        # Some more than there may be of calls: those that are too many should hear it, not wait in their library.
+        ("grpc.max_concurrent_streams", limits.max_concurrent_calls + _REFUSED_AT_ONCE),
+        # Of a message that nobody asked for yet 64 KiB are kept. By probing the library would come to 16 MiB a call.
+        ("grpc.http2.bdp_probe", 0),
         ("grpc.server_handshake_timeout_ms", _ms(_HANDSHAKE_S)),
         ("grpc.http2.min_ping_interval_without_data_ms", _ms(limits.min_ping_interval_s)),
         # Also without a call: else an idle connection may be pinged once in two hours, and dead ones are kept for ever.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Mapping
 
@@ -17,6 +18,7 @@ DOMAIN = "assay.v1"
 _MAX_MESSAGE_BYTES = 1000
 _MAX_FIELD_BYTES = 300
 _MAX_METADATA_BYTES = 1000
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 _CODES: Mapping[type[errors.AssayError], grpc.StatusCode] = {
     errors.InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
@@ -77,7 +79,8 @@ def to_status(error: Exception, incident: str = "") -> status_pb2.Status:
 
 
 def _cut(text: str, most_bytes: int) -> str:
-    return text.encode(errors="replace")[:most_bytes].decode(errors="ignore")
+    # What a model calls its nodes may steer the terminal that an error is read on.
+    return _CONTROL.sub(" ", text).encode(errors="replace")[:most_bytes].decode(errors="ignore")
 
 
 def _cut_all(metadata: Mapping[str, str]) -> dict[str, str]:

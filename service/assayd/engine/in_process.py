@@ -109,7 +109,10 @@ class InProcessBackend:
         programs = programs_of(data, self._options.admission)
         for s in chain(programs.signature.inputs, programs.signature.outputs):
             if s.dtype is None:
-                raise ModelUnfit(f"{s.name!r} is bfloat16, which this server can't run")
+                raise ModelUnfit(
+                    f"{s.name!r} is bfloat16, a sequence, a map or of another type that numpy lacks, and this server "
+                    "can't run that: cast it to float32, or leave such outputs away"
+                )
         plain = self._session(programs.plain, programs)
         opened = None
         if programs.opened is not None:

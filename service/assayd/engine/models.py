@@ -15,7 +15,7 @@ from typing import Any, TypeVar, TypeVarTuple
 
 from assayd.engine.backend import Backend, LoadedModel
 from assayd.engine.quarantine import Quarantine, cause_of, cause_word, killed_by_others, verdict
-from assayd.errors import ModelFailed, ModelsFull, StoreFull, WorkerLost, WorkerNotStarted
+from assayd.errors import ModelFailed, ModelsFull, Unavailable, WorkerLost, WorkerNotStarted
 from assayd.metrics import Metrics
 from assayd.store.store import Store
 from assayd.types.model import Tuning
@@ -340,7 +340,7 @@ class LoadedModels:
             return
         try:
             self._store.keep_tuning(tenant, digest, self._fingerprint, tuning)
-        except StoreFull as error:
+        except Unavailable as error:
             log.warning("a model's tuning isn't kept", extra={"model": digest, "why": error.message})
 
     async def _decide(self, model: InUse, function: Callable[[*Ts], LoadedModel], *arguments: *Ts) -> LoadedModel:

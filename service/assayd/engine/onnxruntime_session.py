@@ -22,6 +22,7 @@ VERSION: str = ort.__version__
 
 log = logging.getLogger(__name__)
 
+_MOST_SAID = 2000
 _FOLDED_CONSTANT_BYTES = str(64 * 1024 * 1024)
 _SHRINK = ("memory.enable_memory_arena_shrinkage", "cpu:0")
 _NO_MEMORY = (
@@ -30,6 +31,15 @@ _NO_MEMORY = (
     "exceeds the supported maximum of",  # bytes of one tensor, which Tile has a limit of its own for
 )  # fmt: skip
 _PATH = re.compile(r"(?:/[\w.+-]+){2,}(?::\d+)?\s*")
+_NOISE = re.compile(
+    r"\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : |Non-zero status code returned |Exception during initialization: ?|"
+    r"\b\w+\.(?:cc|h|cpp):\d+ "
+)
+_FUNCTION = re.compile(
+    r"(?:[\w:]+(?:<[^<>]*>)?[\s&*]+){0,4}[\w:]*(?:onnxruntime::|SafeInt)[\w:{}]*(?:<[^<>]*>)?[\w:~]*"
+    r"\([^()]*\)(?:\([^()]*\))?(?: const)?(?:::<lambda\([^()]*\)>)?(?: \[with [^\]]*\])?\s"
+)
+"""Where in its own code something failed: of no use to who made the model."""
 _LOST = re.compile(
     r"illegal memory access|misaligned address|unspecified launch failure|device-side assert|"
     r"cudaError(?:IllegalAddress|LaunchFailure|MisalignedAddress|Assert|ECCUncorrectable)|"
@@ -215,9 +225,9 @@ class Session:
 
 
 def said(error: Exception) -> str:
-    """onnxruntime's message without the paths it likes to tell, 400 characters at most."""
-    text = _PATH.sub("", str(error)).strip()
-    return text.split("\n", 1)[0][:400]
+    """onnxruntime's message without the paths and the C++ it likes to tell, 400 characters at most."""
+    text = _FUNCTION.sub("", _NOISE.sub("", _PATH.sub("", str(error)).strip().split("\n", 1)[0][:_MOST_SAID]))
+    return text[:400] or "it gives no reason"
 
 
 def _no_memory(text: str) -> bool:

@@ -22,6 +22,14 @@ def read_out(readout: Readout, outputs: Mapping[str, Array]) -> Floats | dict[st
 
 def _pick(pick: Pick, output: Array) -> Floats:
     flat = output.reshape(len(output), -1)
+    last = -1 if pick.indices is None else int(np.max(pick.indices, initial=-1))
+    needed = flat.shape[1] if pick.weights is None or pick.indices is not None else len(pick.weights)
+    if last >= flat.shape[1] or needed != flat.shape[1]:
+        # Some models answer more for one row than for another.
+        raise ModelUnfit(
+            f"output {pick.output!r} has {flat.shape[1]} values for a perturbed row, too few for the target that was "
+            "chosen by another row: its extents go by the input's values, so it can't be explained"
+        )
     chosen = flat if pick.indices is None else flat[:, pick.indices]
     values = scaled(chosen, pick.scale)
     return values if pick.weights is None else (values @ pick.weights)[:, None]

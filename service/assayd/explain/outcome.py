@@ -76,6 +76,11 @@ class InstanceExplained:
     record: bytes = b""
 
     @property
+    def held_bytes(self) -> int:
+        """What its numbers take, about."""
+        return 8 * self.size
+
+    @property
     def size(self) -> int:
         """Numbers in it, about."""
         a = self.attribution

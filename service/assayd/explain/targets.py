@@ -61,6 +61,10 @@ def output_of(target: TargetSpec, signature: Signature) -> TensorSignature:
     numeric = [s for s in signature.outputs if s.dtype is not None and s.dtype != object]
     if len(floating) == 1 or (not floating and len(numeric) == 1):
         return (floating or numeric)[0]
+    if not numeric:
+        raise ModelUnfit(
+            f"no output of the model holds numbers that could be explained; it has {names}", field="output"
+        )
     raise InvalidRequest(f"the model has several outputs; name one of {names}", field="output")
 
 

@@ -86,6 +86,8 @@ def _check(model: ModelProto, limits: AdmissionLimits) -> None:
             weight_bytes += _check_tensors(tensors_in(body))
             for node in body.nodes:
                 weight_bytes += _check_node(node, opsets, own)
+                if not (body.graph is None or body.imports):
+                    _check_own_attributes(node)
             _check_body(body)
         _within("bytes of weights", weight_bytes, limits.weight_bytes, "--max-model-weights-bytes")
 
@@ -139,6 +141,17 @@ def _check_node(node: NodeProto, opsets: Mapping[str, int], own: AbstractSet[Key
     check_operator(node, opsets, called_by(node) in own)
     check_trees(node)
     return size
+
+
+def _check_own_attributes(node: NodeProto) -> None:
+    """onnxruntime would take the operator's default for an attribute that only a caller of a function could give."""
+    for held in node.attribute:
+        if held.ref_attr_name:
+            raise InvalidModel(
+                f"{called(node)} takes its attribute {shown(held.name)} from a function's {shown(held.ref_attr_name)}, "
+                "and stands in no function",
+                field="chunk",
+            )
 
 
 def _check_body(body: Body) -> None:

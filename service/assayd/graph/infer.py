@@ -108,6 +108,8 @@ class Inference:
 
 def _constant(node: NodeProto) -> Fact | None:
     for attribute in node.attribute:
+        if attribute.ref_attr_name:
+            continue
         if attribute.name == "value":
             return of_tensor(attribute.t)
         if attribute.name in ("value_int", "value_float", "value_ints", "value_floats"):

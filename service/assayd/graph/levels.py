@@ -54,7 +54,7 @@ def levels_of(graph: GraphProto) -> dict[str, tuple[Levels, ...]]:
 
 def _known(node: NodeProto) -> Levels:
     for attribute in node.attribute:
-        if attribute.name in _ENCODERS[node.op_type] and attribute.type in _LISTS:
+        if attribute.name in _ENCODERS[node.op_type] and attribute.type in _LISTS and not attribute.ref_attr_name:
             listed = helper.get_attribute_value(attribute)
             if isinstance(listed, TensorProto):
                 listed = numpy_helper.to_array(listed).ravel().tolist()

@@ -27,7 +27,9 @@ _TRAILING = frozenset({"LayerNormalization", "RMSNormalization"})
 
 def attributes_of(node: NodeProto) -> dict[str, Any]:
     """Plain attributes (numbers, strings, lists) by name."""
-    return {a.name: helper.get_attribute_value(a) for a in node.attribute if a.type in (1, 2, 3, 6, 7, 8)}
+    # One that stands for a function's has no value.
+    held = [a for a in node.attribute if a.type in (1, 2, 3, 6, 7, 8) and not a.ref_attr_name]
+    return {a.name: helper.get_attribute_value(a) for a in held}
 
 
 def called(node: NodeProto) -> str:

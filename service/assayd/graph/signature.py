@@ -7,11 +7,13 @@ from collections.abc import Mapping
 import numpy as np
 from onnx import GraphProto, TensorProto, ValueInfoProto, helper
 
+from assayd.errors import InvalidModel
 from assayd.graph.levels import levels_of
 from assayd.graph.open_batch import Batch
+from assayd.graph.payload import shown
 from assayd.graph.places import Dims, Place, dims_of
 from assayd.graph.vocabulary import vocabularies
-from assayd.types.model import Signature, TensorSignature
+from assayd.types.model import MOST_AXES, MOST_EXTENT, Signature, TensorSignature
 
 
 def _dtype(value: ValueInfoProto) -> np.dtype[np.generic] | None:
@@ -84,5 +86,11 @@ def _output(
     known = batch.output_shapes.get(value.name)
     if known is not None and (shape is None or len(shape) == len(known)):
         shape = known if shape is None else tuple(b if a is None else a for a, b in zip(shape, known, strict=True))
+    if shape is not None and not (len(shape) <= MOST_AXES and all(n is None or 0 <= n <= MOST_EXTENT for n in shape)):
+        raise InvalidModel(
+            f"output {shown(value.name)} would have the shape {list(shape[:MOST_AXES])}: at most {MOST_AXES} axes of 0 "
+            f"to {MOST_EXTENT} are taken",
+            field="chunk",
+        )
     extent = None if axis is None else batch.extent
     return TensorSignature(value.name, _dtype(value), shape, axis, extent, labels.get(value.name, ()))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 from assayd.engine.backend import Backend, Worker
 from assayd.engine.quarantine import SILENT, cause_word
+from assayd.errors import no_descriptors
 from assayd.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -38,7 +40,8 @@ class Keeper:
     """Revives the dead, ends those that don't answer, and keeps the gauges of workers.
 
     A process that is silent while it loads, for the first time or again, is ended too: whoever waits for the load then
-    knows what to do. serving: false while every model in memory is without a process.
+    knows what to do. serving: false while every model in memory is without a process, and while the server can open
+    nothing more, so that nobody new comes in.
     """
 
     def __init__(self, backend: Backend, models: Models, scheduler: Revives, metrics: Metrics) -> None:
@@ -59,7 +62,7 @@ class Keeper:
             if not worker.alive and worker.digest not in self._scheduler.reviving:
                 log.warning("a model's process is dead", extra={"model": worker.digest, "why": worker.cause})
                 self._scheduler.revive(worker.digest, cause_word(worker.cause))
-        self.serving = not kept or any(w.alive for w in kept)
+        self.serving = _can_open() and (not kept or any(w.alive for w in kept))
 
     def close(self) -> None:
         """End its thread."""
@@ -80,3 +83,11 @@ class Keeper:
         alive = [w for w in workers if w.alive]
         self._metrics.workers_alive.set(len(alive))
         self._metrics.worker_memory_bytes.set(sum(w.rss_bytes for w in alive))
+
+
+def _can_open() -> bool:
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError as error:
+        return no_descriptors(error) is None
+    return True

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from assayd.errors import StoreFull
+from assayd.errors import NoDescriptors, StoreFull, no_descriptors
 
 _PATIENCE_S = 5.0
 """Nobody has the lock for longer than a few writes, unless their process was stopped."""
@@ -20,15 +20,18 @@ _DAMAGE = (errno.EIO, errno.EBADMSG, errno.EISDIR)
 """What reading says where the disk is at fault; anything else (no descriptors, no memory) may pass."""
 
 
-def store_error(error: OSError) -> StoreFull:
+def store_error(error: OSError) -> StoreFull | NoDescriptors:
     """What a caller hears of a failed write: why in words, never where."""
+    busy = no_descriptors(error)
+    if busy is not None:
+        return busy
     why = "no space is left" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "it can't be written"
     return StoreFull(f"the model store can't take this: {why}", retry_after_s=_RETRY_S)
 
 
 @contextmanager
 def writing() -> Iterator[None]:
-    """Let errors of the disk become StoreFull."""
+    """Let errors of the disk become StoreFull, or NoDescriptors."""
     try:
         yield
     except OSError as error:
@@ -44,7 +47,7 @@ def read_bytes(path: Path) -> bytes | None:
     except OSError as error:
         if error.errno in _DAMAGE:
             return None
-        raise _unreadable() from error
+        raise _unreadable(error) from error
 
 
 def listed(folder: Path) -> list[str]:
@@ -54,11 +57,11 @@ def listed(folder: Path) -> list[str]:
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
-        raise _unreadable() from error
+        raise _unreadable(error) from error
 
 
-def _unreadable() -> StoreFull:
-    return StoreFull("the model store can't be read now", retry_after_s=1.0)
+def _unreadable(error: OSError) -> StoreFull | NoDescriptors:
+    return no_descriptors(error) or StoreFull("the model store can't be read now", retry_after_s=1.0)
 
 
 def sync_folder(folder: Path) -> None:

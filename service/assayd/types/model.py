@@ -12,6 +12,9 @@ from assayd.types.request import BaselineSpec, Group
 LAYOUTS: Mapping[str, str] = {"NCHW": "CHW", "NHWC": "HWC", "NCDHW": "CDHW", "NTC": "TC", "NF": "F"}
 """Layout -> the axes of an instance. C holds channels; the other axes are spatial."""
 
+MOST_AXES, MOST_EXTENT = 32, 2**40
+"""Of an instance's shape."""
+
 
 @dataclass(frozen=True)
 class TensorSignature:

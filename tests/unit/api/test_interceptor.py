@@ -56,7 +56,7 @@ def interceptor():
     return CallInterceptor(Metrics())
 
 
-async def wrapped(interceptor, behaviour, streams=False, rpc=RPC):
+async def wrapped(interceptor, behaviour, streams=False, rpc=RPC, service=""):
     handler = SimpleNamespace(
         request_streaming=False, response_streaming=streams, request_deserializer=None, response_serializer=None,
         unary_unary=None if streams else behaviour, unary_stream=behaviour if streams else None, stream_unary=None,
@@ -66,7 +66,7 @@ async def wrapped(interceptor, behaviour, streams=False, rpc=RPC):
     async def continuation(_):
         return handler
 
-    got = await interceptor.intercept_service(continuation, SimpleNamespace(method=f"/assay.v1.{rpc}"))
+    got = await interceptor.intercept_service(continuation, SimpleNamespace(method=service or f"/assay.v1.{rpc}"))
     answer = got.stream_stream if streams else got.stream_unary
     return lambda raw, context: answer(sent(raw), context)
 
@@ -300,16 +300,41 @@ async def test_a_stream_whose_caller_left_never_touches_the_context_again(interc
     assert in_flight(interceptor) == 0
 
 
-async def test_calls_of_other_services_and_unknown_ones_pass_through(interceptor):
-    handler = object()
+async def others(interceptor, behaviour, streams=False, service="/grpc.health.v1.Health/Check"):
+    return await wrapped(interceptor, behaviour, streams, service=service)
 
-    async def found(_):
-        return handler
 
+async def test_health_is_answered_whoever_asks_and_its_message_is_held(interceptor):
+    room = interceptor._room
+    held = []
+
+    async def check(request, context):
+        held.append(room.bytes)
+        return request
+
+    answer = asyncio.create_task((await others(interceptor, check))(b"request", Context()))
+    assert await answer == b"request"
+    assert held == [len(b"request")]
+    await asyncio.sleep(0)
+    assert room.bytes == 0
+
+
+async def test_a_stream_of_another_service_may_write_by_itself(interceptor):
+    async def watch(request, context):
+        context.trailing = request
+
+    async def each(request, context):
+        yield request
+
+    context = Context()
+    assert [a async for a in (await others(interceptor, watch, True))(b"1", context)] == []
+    assert context.trailing == b"1"
+    assert [a async for a in (await others(interceptor, each, True))(b"2", context)] == [b"2"]
+
+
+async def test_unknown_calls_pass_through(interceptor):
     async def unknown(_):
         return None
 
-    health = SimpleNamespace(method="/grpc.health.v1.Health/Check")
-    assert await interceptor.intercept_service(found, health) is handler
     ours = SimpleNamespace(method="/assay.v1.ExplainService/Divine")
     assert await interceptor.intercept_service(unknown, ours) is None

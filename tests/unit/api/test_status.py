@@ -23,7 +23,8 @@ CODES = {
     "TIME_BUDGET": "RESOURCE_EXHAUSTED", "QUOTA": "RESOURCE_EXHAUSTED", "OUT_OF_MEMORY": "RESOURCE_EXHAUSTED",
     "MODELS_FULL": "RESOURCE_EXHAUSTED",
     "DEADLINE": "DEADLINE_EXCEEDED", "CANCELLED": "CANCELLED",
-    "DRAINING": "UNAVAILABLE", "WORKER_LOST": "UNAVAILABLE", "STORE_FULL": "UNAVAILABLE", "DATA_LOSS": "DATA_LOSS",
+    "DRAINING": "UNAVAILABLE", "WORKER_LOST": "UNAVAILABLE", "STORE_FULL": "UNAVAILABLE",
+    "NO_DESCRIPTORS": "UNAVAILABLE", "DATA_LOSS": "DATA_LOSS",
     "NOT_SERVED": "UNIMPLEMENTED", "UNAUTHENTICATED": "UNAUTHENTICATED", "PERMISSION_DENIED": "PERMISSION_DENIED",
     "BUG": "INTERNAL", "UNPARSABLE": "INTERNAL",
 }  # fmt: skip
@@ -121,3 +122,11 @@ def test_a_status_stays_below_4_kilobytes_since_it_travels_in_metadata(error):
     packed = to_status(error).SerializeToString()
     assert len(packed) < 4096
     assert status_pb2.Status.FromString(packed).message
+
+
+def test_nothing_in_an_error_steers_the_terminal_that_it_is_read_on():
+    error = errors.InvalidModel("node '\x1b[31mred\r\n\u202e'", field="a\x07", metadata={"node": "\x9b2J"})
+    status = to_status(error)
+    found = details(status)
+    texts = (status.message, found["BadRequest"].field_violations[0].field, found["ErrorInfo"].metadata["node"])
+    assert texts == ("a : node ' [31mred   '", "a ", " 2J")

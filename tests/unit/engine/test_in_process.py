@@ -4,6 +4,7 @@ import gc
 import weakref
 
 import numpy as np
+import onnx
 import pytest
 
 from assayd.engine import in_process
@@ -315,6 +316,16 @@ def test_bfloat16_is_refused_by_name(backend):
     data = b.model({"x": (16, ["N", 3])}, {"y": (zoo.FLOAT, ["N", 3])})
     with pytest.raises(ModelUnfit, match="'x' is bfloat16"):
         backend.load("m", data)
+
+
+def test_other_types_that_numpy_lacks_are_told_so(backend):
+    b = zoo.Builder(0)
+    b.op("SplitToSequence", "x", outputs=["y"], axis=1)
+    data = b.model({"x": (zoo.FLOAT, ["N", 3])}, {"y": (zoo.FLOAT, None)}, opset=13)
+    made = onnx.load_from_string(data)
+    made.graph.output[0].CopyFrom(onnx.helper.make_tensor_sequence_value_info("y", zoo.FLOAT, None))
+    with pytest.raises(ModelUnfit, match="'y' is bfloat16, a sequence, a map"):
+        backend.load("m", made.SerializeToString())
 
 
 def test_a_batch_is_run_by_the_backend_that_prepared_it(backend):

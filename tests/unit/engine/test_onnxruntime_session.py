@@ -56,7 +56,12 @@ def test_every_output_by_its_name():
     ("text", "left"),
     [
         ("Load /home/me/models/model.onnx:12 failed", "Load failed"),
-        ("[x] /onnxruntime_src/onnxruntime/core/model.cc:182 onnxruntime::Model() bad", "[x] onnxruntime::Model() bad"),
+        ("[x] /onnxruntime_src/onnxruntime/core/model.cc:182 onnxruntime::Model() bad", "[x] bad"),
+        ("[ONNXRuntimeError] : 1 : FAIL : onnxruntime::RNN<T>::RNN(const onnxruntime::Info&) [with T = float] no",
+         "no"),
+        ("Pad: static void SafeIntExceptionHandler<onnxruntime::OnnxRuntimeException>::SafeIntOnOverflow() Overflow",
+         "Overflow"),
+        ("[ONNXRuntimeError] : 9 : NOT_IMPLEMENTED : Exception during initialization: ", "it gives no reason"),
         ("fine as it is, 3/4 of it", "fine as it is, 3/4 of it"),
         ("first line\n/etc/passwd and more", "first line"),
         ("x" * 1000, "x" * 400),

@@ -124,3 +124,9 @@ def test_each_output_is_clipped_by_its_own_resolution():
 
 def test_whole_outputs_are_never_scaled():
     assert not clipped((Pick("y"), Pick("z")), SIGNATURE, np.zeros((3, 4)))
+
+
+@pytest.mark.parametrize("pick", [Pick("y", indices=np.array([0, 6])), Pick("y", weights=np.ones(7))])
+def test_an_output_that_is_shorter_for_this_row_is_the_models_fault(pick):
+    with pytest.raises(ModelUnfit, match="'y' has 2 values for a perturbed row"):
+        read_out((pick,), {"y": np.zeros((3, 2))})

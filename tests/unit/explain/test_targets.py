@@ -160,7 +160,7 @@ def test_the_default_output_is_the_only_floating_one_or_else_the_only_number():
     assert output_of(TargetSpec(), sig(label, out("p"))).name == "p"
     assert output_of(TargetSpec(), sig(label, out("n", (), np.int64))).name == "n"
     assert output_of(TargetSpec(), sig(out("i", (), np.int64), out("p"))).name == "p"
-    for ambiguous in (sig(out("a"), out("b")), sig(out("i", (), np.int64), out("j", (), np.int64)), sig(label)):
+    for ambiguous in (sig(out("a"), out("b")), sig(out("i", (), np.int64), out("j", (), np.int64))):
         with pytest.raises(InvalidRequest, match="name one of") as got:
             output_of(TargetSpec(), ambiguous)
         assert got.value.field == "output"
@@ -180,3 +180,8 @@ def test_scores_are_float32_unless_some_output_is_finer_or_an_integer():
     signature = sig(*(out(name, (1,), dtype) for name, dtype in kinds.items()))
     got = {names: score_dtype(tuple(Pick(n) for n in names), signature) for names in ("h", "f", "hf", "d", "fd", "i")}
     assert {k: v.itemsize for k, v in got.items()} == {"h": 4, "f": 4, "hf": 4, "d": 8, "fd": 8, "i": 8}
+
+
+def test_a_model_of_text_alone_is_told_so_and_not_that_it_has_several_outputs():
+    with pytest.raises(ModelUnfit, match=r"no output .* holds numbers .* \['y'\]"):
+        output_of(TargetSpec(None, AtRank(1)), sig(out(dtype=object)))

@@ -1,5 +1,6 @@
 """Workers that die or fall silent while nobody asks them anything."""
 
+import resource
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -125,3 +126,16 @@ async def test_one_that_crashes_during_its_ping_is_dead_and_not_silent(keeper):
     kept, _ = keeper(backend, scheduler, "a")
     await kept.look()
     assert scheduler.revived == [("a", "crashed")]
+
+
+async def test_it_does_not_serve_while_it_can_open_nothing(keeper):
+    kept, _ = keeper(Backend(worker("a")), Scheduler(), "a")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        await kept.look()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert not kept.serving
+    await kept.look()
+    assert kept.serving

@@ -33,6 +33,7 @@ class ErrorReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ERROR_REASON_DRAINING: _ClassVar[ErrorReason]
     ERROR_REASON_WORKER_LOST: _ClassVar[ErrorReason]
     ERROR_REASON_STORE_FULL: _ClassVar[ErrorReason]
+    ERROR_REASON_NO_DESCRIPTORS: _ClassVar[ErrorReason]
     ERROR_REASON_DATA_LOSS: _ClassVar[ErrorReason]
     ERROR_REASON_NOT_SERVED: _ClassVar[ErrorReason]
     ERROR_REASON_UNAUTHENTICATED: _ClassVar[ErrorReason]
@@ -66,6 +67,7 @@ ERROR_REASON_CANCELLED: ErrorReason
 ERROR_REASON_DRAINING: ErrorReason
 ERROR_REASON_WORKER_LOST: ErrorReason
 ERROR_REASON_STORE_FULL: ErrorReason
+ERROR_REASON_NO_DESCRIPTORS: ErrorReason
 ERROR_REASON_DATA_LOSS: ErrorReason
 ERROR_REASON_NOT_SERVED: ErrorReason
 ERROR_REASON_UNAUTHENTICATED: ErrorReason

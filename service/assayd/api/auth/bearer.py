@@ -21,9 +21,14 @@ class Bearer:
         self._tokens = tokens
         self._jwks = jwks
 
+    @property
+    def asks_who(self) -> bool:
+        """Whether callers must show who they are."""
+        return self._tokens is not None or self._jwks is not None
+
     def identify(self, metadata: Iterable[tuple[str, str | bytes]]) -> Identity:
         """Whose call it is. Raises Unauthenticated."""
-        if self._tokens is None and self._jwks is None:
+        if not self.asks_who:
             return ANYBODY
         token = _token([value for key, value in metadata if key == "authorization"])
         authority = self._tokens if token.startswith(PREFIX) else self._jwks

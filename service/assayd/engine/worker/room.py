@@ -17,20 +17,29 @@ _LATELY_S = 2.0
 _CGROUPS = Path("/sys/fs/cgroup")
 
 
-def most_workers() -> int:
-    """By the descriptors that this process may have; takes all it may have."""
+def take_descriptors() -> int:
+    """Take all descriptors that this process may have; returns how many."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    most = hard if hard != resource.RLIM_INFINITY else 2**20
-    return max(1, (most - _OTHERS) // 2 // _PER_WORKER)
+    return hard if hard != resource.RLIM_INFINITY else 2**20
+
+
+def most_workers(descriptors: int) -> int:
+    """By the descriptors that this process may have."""
+    return max(1, (descriptors - _OTHERS) // 2 // _PER_WORKER)
 
 
 def worker_memory(root: Path = _CGROUPS, own: Path = Path("/proc/self/cgroup")) -> int:
     """Address space of a worker where nobody says: most of what this process may use, in bytes."""
+    return max(_LEAST_BYTES, int(_SHARE * usable_memory(root, own)))
+
+
+def usable_memory(root: Path = _CGROUPS, own: Path = Path("/proc/self/cgroup")) -> int:
+    """What this process may use by its control groups and the machine, in bytes."""
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limits = [physical, *(_bytes(folder / "memory.max") for folder in _groups(root, own))]
-    return max(_LEAST_BYTES, int(_SHARE * min(n for n in limits if n is not None)))
+    return min(n for n in limits if n is not None)
 
 
 def oom_kills(root: Path = _CGROUPS, own: Path = Path("/proc/self/cgroup")) -> int:

@@ -10,12 +10,10 @@ from collections.abc import Mapping, Sequence
 
 from assayd.engine.backend import Batch, Chunk, ChunkResult, LoadedModel, Whole
 from assayd.engine.worker.arrays import Malformed
-from assayd.types.model import Signature, TensorSignature
+from assayd.types.model import MOST_AXES, MOST_EXTENT, Signature, TensorSignature
 
 PRECISIONS = ("fp32", "tf32", "fp16")
 PROVIDERS = ("CPUExecutionProvider", "CUDAExecutionProvider")
-_MOST_AXES = 32
-_MOST_EXTENT = 2**40
 _MOST_THREADS = 1024
 
 
@@ -49,8 +47,8 @@ def _possible(s: TensorSignature) -> bool:
     extents = s.shape or ()
     return (
         s.dtype is not None
-        and len(extents) <= _MOST_AXES
-        and all(n is None or 0 <= n <= _MOST_EXTENT for n in (*extents, *axes))
+        and len(extents) <= MOST_AXES
+        and all(n is None or 0 <= n <= MOST_EXTENT for n in (*extents, *axes))
         and (s.batch_axis is None or s.batch_axis <= len(extents))
     )
 

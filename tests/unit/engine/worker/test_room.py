@@ -73,8 +73,8 @@ def test_the_number_of_workers_follows_from_the_descriptors(hard, most):
     code = (
         "import resource\n"
         f"resource.setrlimit(resource.RLIMIT_NOFILE, (64, {hard}))\n"
-        "from assayd.engine.worker.room import most_workers\n"
-        "print(most_workers(), resource.getrlimit(resource.RLIMIT_NOFILE))\n"
+        "from assayd.engine.worker.room import most_workers, take_descriptors\n"
+        "print(most_workers(take_descriptors()), resource.getrlimit(resource.RLIMIT_NOFILE))\n"
     )
     assert resource.getrlimit(resource.RLIMIT_NOFILE)[1] >= hard
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
