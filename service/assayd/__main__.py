@@ -30,6 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _serve(flags: list[str]) -> int:
     # Read when numpy is first imported. The cores are the model's; several BLAS threads beside it wait for each other.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from assayd.heap import keep_at_hand
+
+    keep_at_hand()
     try:
         import asyncio
 

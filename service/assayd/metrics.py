@@ -46,7 +46,10 @@ class Metrics:
             "assayd_compute_seconds", "Run of a batch on the device.", buckets=_SHORT_SECONDS, registry=r
         )
         self.reduce_seconds = Histogram(
-            "assayd_reduce_seconds", "Scores to attributions of an instance.", buckets=_SHORT_SECONDS, registry=r
+            "assayd_reduce_seconds",
+            "Scores to attributions of an instance, and its record.",
+            buckets=_SHORT_SECONDS,
+            registry=r,
         )
         self.rows_asked = Counter("assayd_rows_asked", "Rows that methods planned.", ["model", "method"], registry=r)
         self.rows_run = Counter("assayd_rows_run", "Rows that went through a model, padding not counted.", registry=r)

@@ -8,6 +8,7 @@ import hashlib
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -82,7 +83,8 @@ def read_request(data):
     version = ModelVersion("m", "1", "sha256:m", "", 1, 0.0)
     try:
         vet(request)
-        decode_explain(request, Caller("t"), version, ModelSpec(), 2.0, 12.0, Memo(), _fetch)
+        settings_of = partial(Memo().settings, request, "t")
+        decode_explain(request, Caller("t"), version, ModelSpec(), 2.0, 12.0, settings_of, _fetch)
     except AssayError as error:
         return error.reason
     return "taken"

@@ -19,9 +19,10 @@ from assayd.api.auth.quotas import Quotas
 from assayd.api.call import CURRENT, Call
 from assayd.api.catalogue import Catalogue, Resolved
 from assayd.api.codec.as_sent import OF_INSTANCES
-from assayd.api.codec.memo import Memo
+from assayd.api.codec.memo import Memo, Settings
 from assayd.api.codec.requests import check_request_id, decode_caller, decode_explain, decode_predict
 from assayd.api.codec.responses import encode_explained, encode_instance, encode_predicted, encode_summary
+from assayd.api.codec.tensors import Fetch
 from assayd.api.codec.vet import vet, vet_wrapped
 from assayd.api.data_set import DataSet, Result, settings_of
 from assayd.api.status import to_status
@@ -39,6 +40,7 @@ _SMALL_BYTES, _SMALL_VALUES = 32 * 1024, 4096
 """What takes less time than the way to another thread and back."""
 
 Context = grpc.aio.ServicerContext[Any, Any]
+SettingsOf = Callable[[Fetch], Settings]
 M = TypeVar("M", bound=Message)
 
 
@@ -73,8 +75,9 @@ class ExplainServicer(explain_service_pb2_grpc.ExplainServiceServicer):
     async def Explain(self, request: pb.ExplainRequest, context: Context) -> pb.ExplainResponse:
         """Explain all instances and answer once."""
         call = CURRENT.get()
-        vet(request, only=OF_INSTANCES if self._memo.knows(request, call.tenant) else None)
-        decoded, job = await self._decode(request, call)
+        found = self._memo.look_up(request, call.tenant)
+        vet(request, only=OF_INSTANCES if found.known is not None else None)
+        decoded, job = await self._decode(request, call, found.settings)
         explained = await self._run(decoded, job, call, _counted(call))
         answer = partial(self._answer, decoded, explained, call, request)
         small = sum(r.size for r in explained.results if isinstance(r, InstanceExplained)) <= _SMALL_VALUES
@@ -86,7 +89,7 @@ class ExplainServicer(explain_service_pb2_grpc.ExplainServiceServicer):
         """Explain all instances, sending each as it finishes."""
         call = CURRENT.get()
         vet_wrapped(request)
-        decoded, job = await self._decode(request.request, call)
+        decoded, job = await self._decode(request.request, call, self._later(request.request, call))
         encode = partial(encode_instance, shapes=_shapes(decoded), element_maps=_wants_maps(request.request))
 
         def run(on_instance: OnInstance) -> Awaitable[Explained]:
@@ -113,7 +116,7 @@ class ExplainServicer(explain_service_pb2_grpc.ExplainServiceServicer):
         found = await self._catalogue.resolve(call.tenant, settings.model)
 
         async def decode(whole: pb.ExplainRequest) -> ExplainRequest:
-            decoded = await self._decoded(whole, call, job, found, time.monotonic())
+            decoded = await self._decoded(whole, call, job, found, time.monotonic(), self._later(whole, call))
             call.instances += decoded.instances
             return decoded
 
@@ -160,19 +163,31 @@ class ExplainServicer(explain_service_pb2_grpc.ExplainServiceServicer):
     def _charge(self, call: Call) -> Callable[[int], None]:
         return partial(self._quotas.take_rows, call.tenant)
 
-    async def _decode(self, request: pb.ExplainRequest, call: Call) -> tuple[ExplainRequest, Job]:
+    def _later(self, request: pb.ExplainRequest, call: Call) -> SettingsOf:
+        """Looked up when they are wanted: of a large request that takes time."""
+        return partial(self._memo.settings, request, call.tenant)
+
+    async def _decode(
+        self, request: pb.ExplainRequest, call: Call, settings_of: SettingsOf
+    ) -> tuple[ExplainRequest, Job]:
         job = self._job(request, call)
         with self._scheduler.expect():
             found = await self._catalogue.resolve(call.tenant, request.model)
-            decoded = await self._decoded(request, call, job, found, call.arrived)
+            decoded = await self._decoded(request, call, job, found, call.arrived, settings_of)
         call.instances = decoded.instances
         return decoded, job
 
     async def _decoded(
-        self, request: pb.ExplainRequest, call: Call, job: Job, found: Resolved, arrived: float
+        self,
+        request: pb.ExplainRequest,
+        call: Call,
+        job: Job,
+        found: Resolved,
+        arrived: float,
+        settings_of: SettingsOf,
     ) -> ExplainRequest:
         version, _, spec = found
-        decode = partial(decode_explain, request, job.caller, version, spec, arrived, job.deadline, self._memo)
+        decode = partial(decode_explain, request, job.caller, version, spec, arrived, job.deadline, settings_of)
         if request.ByteSize() <= _SMALL_BYTES:
             with suppress(_Stored):
                 return decode(_not_now)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import suppress
 from hashlib import sha256
-from typing import Any, TypeVar
+from typing import Any
 
 from assay.v1 import explain_pb2
 from assay.v1 import explain_service_pb2 as pb
@@ -14,8 +15,6 @@ from assay.v1.tensor_pb2 import Tensor
 from assayd.explain.explainer import OnInstance
 from assayd.explain.outcome import Explained, InstanceExplained, InstanceFailed
 from assayd.scheduler.work import Job
-
-T = TypeVar("T")
 
 CHUNK_BYTES = 1024 * 1024
 PROGRESS_SECONDS = 0.1
@@ -48,17 +47,21 @@ async def events(
         task.cancel()
 
 
-async def arrivals(queue: asyncio.Queue[T], source: asyncio.Future[Any]) -> AsyncIterator[T | None]:
-    """What `source` puts into the queue until it is done; None where progress is due, however fast the rest comes."""
+async def arrivals(queue: asyncio.Queue[Any], source: asyncio.Future[Any]) -> AsyncIterator[Any]:
+    """What `source` puts into the queue until it is done; None where progress is due, however fast the rest comes.
+
+    The queue is for nobody else, and gets a None at the end.
+    """
     told = time.monotonic()
+    # Woken by the queue alone: to wait for two things takes two tasks for each of them.
+    source.add_done_callback(lambda _: queue.put_nowait(None))
     while not (source.done() and queue.empty()):
-        getter = asyncio.ensure_future(queue.get())
-        left = max(0.0, told + PROGRESS_SECONDS - time.monotonic())
-        await asyncio.wait((source, getter), timeout=left, return_when=asyncio.FIRST_COMPLETED)
-        if getter.done():
-            yield getter.result()
-        else:
-            getter.cancel()
+        arrived = None
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, told + PROGRESS_SECONDS - time.monotonic())):
+                arrived = await queue.get()
+        if arrived is not None:
+            yield arrived
         if time.monotonic() >= told + PROGRESS_SECONDS:
             yield None
             told = time.monotonic()

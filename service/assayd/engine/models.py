@@ -401,11 +401,13 @@ class LoadedModels:
             self._show()
 
     def _make_room(self, keep: str = "") -> None:
+        before = len(self._models)
         for digest in [d for d, m in self._models.items() if m.dropped and _idle(m)]:
             self._forget(digest)
         while sum(_held(m) for m in self._models.values()) > self._max_bytes and self._evict(keep):
             pass
-        self._show()
+        if len(self._models) != before:  # it comes after every call
+            self._show()
 
     def _evict(self, keep: str = "") -> bool:
         """Unload the least recently used of those that nobody uses, if there is one."""

@@ -50,9 +50,12 @@ def alone_difference(alone: Mapping[str, Array], picks: tuple[Pick, ...], in_bat
         columns = 1 if pick.weights is not None else raw[0].size if pick.indices is None else len(pick.indices)
         tops.extend([top] * columns)
     apart = np.abs(by_itself - in_batch[: len(by_itself)])
+    differ = apart > 0  # not where either is NaN
+    if not differ.any():
+        return 0.0
     with np.errstate(invalid="ignore", divide="ignore"):
-        share = np.where(apart == 0, 0.0, apart / np.maximum(tops, np.abs(by_itself)))
-    return float(np.max(np.nan_to_num(share, nan=0.0)))
+        share = (apart / np.maximum(tops, np.abs(by_itself)))[differ]
+    return float(np.nan_to_num(share, nan=0.0).max())
 
 
 def allowed_difference(

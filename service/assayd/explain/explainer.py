@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack, nullcontext
 
 from assayd.engine.models import InUse, LoadedModels
@@ -36,7 +36,8 @@ _OVER_BUDGET = (RowBudget, TimeBudget)
 _EVENLY_IN_FLIGHT = 256
 """Instances that share a time which may end before they are done: one that waits for its turn would get nothing."""
 
-OnInstance = Callable[[InstanceExplained | InstanceFailed], None]
+Result = InstanceExplained | InstanceFailed
+OnInstance = Callable[[Result], None]
 
 
 class Explainer:
@@ -94,19 +95,14 @@ class Explainer:
             if request.validate_only:
                 return await self._estimate(request, shared, model)
 
-            async def one(position: int) -> InstanceExplained | InstanceFailed:
-                async with places.one():
+            async def one(position: int) -> Result:
+                async with places:
                     done = await self._instance(shared, model, position)
                 if on_instance is not None:
                     on_instance(done)
                 return done
 
-            try:
-                async with asyncio.TaskGroup() as group:
-                    tasks = [group.create_task(one(position)) for position in range(request.instances)]
-            except* AssayError as failures:
-                raise earliest(failures) from None
-            results = [task.result() for task in tasks]
+            results = await _each(one, request.instances)
             unpaid = [r.error for r in results if isinstance(r, InstanceFailed) and isinstance(r.error, _OVER_BUDGET)]
             if request.budget.partial and not request.skip_failed and len(unpaid) == len(results):
                 raise unpaid[0]
@@ -114,7 +110,7 @@ class Explainer:
             used = Used(job.usage, tally.rows_asked, tally.plan_seconds, tally.reduce_seconds)
             return Explained(model.loaded, results, used, self._model_notices(model, request), partial)
 
-    async def _instance(self, shared: Preparation, model: InUse, position: int) -> InstanceExplained | InstanceFailed:
+    async def _instance(self, shared: Preparation, model: InUse, position: int) -> Result:
         request = shared.request
         try:
             begun = time.monotonic()
@@ -174,3 +170,15 @@ class Explainer:
         if self._stack.device == "cuda" and run.provider != "CUDAExecutionProvider":
             notices.append(Notice("CPU_FALLBACK", f"this server computes on CUDA, and the model got {run.provider}"))
         return tuple(notices)
+
+
+async def _each(one: Callable[[int], Coroutine[None, None, Result]], count: int) -> list[Result]:
+    """All instances' results in order. Raises the error of the first that fails."""
+    if count == 1:
+        return [await one(0)]  # here: a task of its own would take two more turns of the loop
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one(position)) for position in range(count)]
+    except* AssayError as failures:
+        raise earliest(failures) from None
+    return [task.result() for task in tasks]

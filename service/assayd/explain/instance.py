@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
+from typing import TypeAlias
 
 import numpy as np
 
@@ -22,12 +24,14 @@ from assayd.explain.record import record_of
 from assayd.explain.targets import score_dtype, with_labels
 from assayd.scheduler.work import Work
 from assayd.types.arrays import Floats
-from assayd.types.method import Explanation, draws
+from assayd.types.method import Explanation
 from assayd.types.result import Attribution, Scores
 from assayd.types.rows import Pick, PlainRows, Plan, RowBlock
 from assayd.types.subject import Subject
 
 _X = -1
+
+_Conclude: TypeAlias = Callable[[Attribution, Scores], InstanceExplained]
 
 
 class InstanceRun:
@@ -82,8 +86,8 @@ class InstanceRun:
                 raise RowsInteract(difference, self._asked)
         self._clipped = clipped(wanted.picks, self._signature, found)
         scores = Scores(found[head : head + plan.size], found[0], found[1:head])
-        attribution = await self._rounds(explanation, scores, wanted)
-        return await self._result(attribution, scores, wanted, difference, len(lone))
+        conclude = partial(self._concluded, wanted, difference, len(lone))
+        return await self._rounds(explanation, scores, wanted.picks, conclude)
 
     def _allowed(self, picks: tuple[Pick, ...]) -> float:
         model = self._model
@@ -104,19 +108,29 @@ class InstanceRun:
         shared.places.suit(beside + plan.size, self._model.batching.max_rows)
         return explanation, plan
 
-    async def _rounds(self, explanation: Explanation, scores: Scores, wanted: Wanted) -> Attribution:
+    async def _rounds(
+        self, explanation: Explanation, scores: Scores, picks: tuple[Pick, ...], conclude: _Conclude
+    ) -> InstanceExplained:
         """Feed the method until it has its result."""
         shared = self._shared
         while True:
-            check_finite(self._subject, self._request.method_name, scores.x, scores.baselines, scores.rows)
             begun = time.monotonic()
-            light = shared.light and not draws(self._request.method) and scores.rows.size <= LIGHT
-            step = await shared.offload.reduce(_send, explanation, scores, light=light)
+            numbers = max(scores.rows.size, len(scores.x) * shared.elements)
+            light = shared.light and shared.draws_fast and numbers <= LIGHT
+            step = await shared.offload.reduce(self._step, explanation, scores, conclude, light=light)
             shared.tally.reduced(time.monotonic() - begun)
-            if isinstance(step, Attribution):
+            if isinstance(step, InstanceExplained):
                 return step
-            rows = await self._more(step, wanted.picks)
+            rows = await self._more(step, picks)
             scores = Scores(np.empty((0, len(scores.x))) if rows is None else rows, scores.x, scores.baselines)
+
+    def _step(self, explanation: Explanation, scores: Scores, conclude: _Conclude) -> Plan | InstanceExplained:
+        """What the method asks for next, or the result with its record: one way to a thread for all of it."""
+        check_finite(self._subject, self._request.method_name, scores.x, scores.baselines, scores.rows)
+        try:
+            return explanation.send(scores)
+        except StopIteration as end:
+            return conclude(end.value, scores)
 
     async def _more(self, step: Plan, picks: tuple[Pick, ...]) -> Floats | None:
         """Scores of a later plan, [n, T], as far as the budget reaches; None where that is nowhere."""
@@ -132,9 +146,10 @@ class InstanceRun:
         self._clipped |= clipped(picks, self._signature, work.scores())
         return work.scores()
 
-    async def _result(
-        self, attribution: Attribution, scores: Scores, wanted: Wanted, difference: float | None, lone: int
+    def _concluded(
+        self, wanted: Wanted, difference: float | None, lone: int, attribution: Attribution, scores: Scores
     ) -> InstanceExplained:
+        """The result and its record. lone: rows that ran alone."""
         request, shared, drawn = self._request, self._shared, None
         against = doubts(
             attribution,
@@ -143,7 +158,7 @@ class InstanceRun:
             until_error=getattr(request.method, "until_error", None),
         )
         if request.return_rows and attribution.drawn is not None:
-            drawn = await shared.offload.reduce(attribution.drawn)
+            drawn = attribution.drawn()
         result = InstanceExplained(
             key=request.keys[self._position] if request.keys else "",
             position=self._position,
@@ -163,8 +178,7 @@ class InstanceRun:
             drawn=drawn,
         )
         about = (shared.job.request_id, request, result, self._subject, self._model, shared.stack)
-        light = shared.light and result.size <= LIGHT
-        return replace(result, record=await shared.offload.reduce(record_of, *about, light=light))
+        return replace(result, record=record_of(*about))
 
     # ---- rows ------------------------------------------------------------------------------------------------------
 
@@ -211,14 +225,6 @@ def joined(plans: Sequence[Plan]) -> Plan:
         return blocks
 
     return Plan(sum(plan.size for plan in plans), rows)
-
-
-def _send(explanation: Explanation, scores: Scores) -> Plan | Attribution:
-    try:
-        return explanation.send(scores)
-    except StopIteration as end:
-        result: Attribution = end.value
-        return result
 
 
 def _plain_plan(baselines: Sequence[int]) -> Plan:

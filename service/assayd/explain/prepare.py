@@ -18,13 +18,15 @@ from assayd.explain.targets import with_labels
 from assayd.features.segments import segments_of
 from assayd.scheduler.device import DeviceScheduler
 from assayd.scheduler.work import Job
-from assayd.types.method import Explanation, draws
+from assayd.types.method import Explanation, drawn_cells
 from assayd.types.request import Superpixels
 from assayd.types.rows import Plan
 from assayd.types.subject import Subject
 
 LIGHT = 4096
 """Numbers that are worked through in place."""
+_LIGHT_CELLS = 1 << 15
+"""The same of drawn samples, which take a millisecond then."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +49,11 @@ class Preparation:
         return not isinstance(self.request.method.features, Superpixels)
 
     @cached_property
+    def elements(self) -> int:
+        """Of an instance that are explained."""
+        return sum(self.request.inputs[name][0, ...].size for name in self.explained)
+
+    @cached_property
     def light(self) -> bool:
         """Whether an instance is so small that whatever is linear in it takes less time than a hop between threads."""
         return self.plans_fast and sum(x[0, ...].size for x in self.request.inputs.values()) <= LIGHT
@@ -67,9 +74,15 @@ class Preparation:
         _, plan = await self.begin(subject)
         return plan.size + plan.later + 1 + subject.baseline_count + int(self.request.reproducible)
 
+    @cached_property
+    def draws_fast(self) -> bool:
+        """Whether samples, if any, are few enough to be drawn and solved in place. Of one decision alone: many
+        instances would keep the loop from everybody else.
+        """
+        return drawn_cells(self.request.method, self.elements) <= (_LIGHT_CELLS if self.request.instances == 1 else 0)
+
     async def begin(self, subject: Subject) -> tuple[Explanation, Plan]:
         """The method under way, and its first plan. Raises what the method finds wrong with its parameters."""
         explanation = self.request.method.explain(subject)
         with within(self.request.method_name, beside=("inputs[", "inputs_to_explain")):
-            light = self.light and not draws(self.request.method)
-            return explanation, await self.offload.plan(next, explanation, light=light)
+            return explanation, await self.offload.plan(next, explanation, light=self.light and self.draws_fast)

@@ -5,11 +5,12 @@ cut alike.
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Hashable, Mapping
+from contextlib import suppress
 from hashlib import sha256
 
 import numpy as np
+from cachetools import LRUCache
 
 from assayd.features.segments import segments_of
 from assayd.types.arrays import Array
@@ -23,8 +24,7 @@ class SegmentCache:
     """The last segments, 64 MiB of them. From any thread. hits: so many were found."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[Hashable, Segments] = OrderedDict()
-        self._bytes = 0
+        self._known: LRUCache[Hashable, Segments] = LRUCache(_MOST_BYTES, getsizeof=_size)
         self._lock = threading.Lock()
         self.hits = 0
 
@@ -47,16 +47,11 @@ class SegmentCache:
         with self._lock:
             known = self._known.get(key)
             if known is not None:
-                self._known.move_to_end(key)
                 self.hits += 1
                 return known
         segments = segments_of(spec, inputs, spatial_axes, channel_axis, feature_names, spec_groups)
-        with self._lock:
-            if key not in self._known:
-                self._known[key] = segments
-                self._bytes += _size(segments)
-            while self._bytes > _MOST_BYTES:
-                self._bytes -= _size(self._known.popitem(last=False)[1])
+        with self._lock, suppress(ValueError):  # larger than all that is kept
+            self._known[key] = segments
         return segments
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from typing import ClassVar, Protocol, TypeAlias, TypeGuard
 
 from assayd.types.arrays import Array
@@ -60,6 +60,7 @@ def differentiates(method: Method) -> TypeGuard[Differential]:
     return hasattr(method, "nudge_scale")
 
 
-def draws(method: Method) -> bool:
-    """Whether it draws samples and fits a surrogate to them, which takes milliseconds."""
-    return hasattr(method, "num_samples")
+def drawn_cells(method: Method, elements: int) -> float:
+    """Numbers that it draws and fits a surrogate to, by its `cells`; 0 where it draws nothing. elements: explained."""
+    cells: Callable[[int], float] | None = getattr(method, "cells", None)
+    return 0 if cells is None else cells(elements)

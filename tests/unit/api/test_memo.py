@@ -76,13 +76,13 @@ def test_it_keeps_a_bounded_number_of_small_ones(monkeypatch):
 
 def test_it_knows_settings_by_their_bytes_and_by_tenant():
     memo = Memo()
-    assert not memo.knows(request(), "t")
+    assert not memo.look_up(request(), "t").known
     memo.settings(request(0.0, keys=["a"]), "t", None)
-    assert memo.knows(request(1.0, keys=["b"]), "t")
-    assert not memo.knows(request(), "u")
-    assert not memo.knows(request(seed=1), "t")
+    assert memo.look_up(request(1.0, keys=["b"]), "t").known
+    assert not memo.look_up(request(), "u").known
+    assert not memo.look_up(request(seed=1), "t").known
     from_the_future = ExplainRequest.FromString(request().SerializeToString() + b"\xf8\x7f\x01")  # field 2047
-    assert not memo.knows(from_the_future, "t")
+    assert not memo.look_up(from_the_future, "t").known
 
 
 def test_large_requests_have_the_same_settings_as_small_ones():

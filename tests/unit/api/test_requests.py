@@ -1,5 +1,7 @@
 """Requests to the domain's values: instances, keys, targets, budgets, and what contradicts itself."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -27,7 +29,8 @@ def decoded(*, instances=2, **kind):
     request = ExplainRequest(**({"model": "m", "occlusion": {}} | kind))
     if instances:
         request.inputs["x"].CopyFrom(encode_tensor(np.zeros((instances, 3), np.float32)))
-    return decode_explain(request, Caller("t"), VERSION, ModelSpec(), 2.0, 12.0, Memo(), None)
+    settings_of = partial(Memo().settings, request, "t")
+    return decode_explain(request, Caller("t"), VERSION, ModelSpec(), 2.0, 12.0, settings_of, None)
 
 
 def field_of(kind=InvalidRequest, **request):

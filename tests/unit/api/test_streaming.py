@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from assay.v1 import explain_pb2
+from assayd.api import streaming
 from assayd.api.codec.tensors import encode_tensor
 from assayd.api.streaming import CHUNK_BYTES, chunked, events
 from assayd.errors import ModelFailed
@@ -88,6 +89,38 @@ async def test_progress_comes_first_then_instances_as_they_finish_then_the_whole
     assert kinds[0] == "progress"
     assert [k for k in kinds if k != "progress"] == ["instance", "instance", "whole"]
     assert [e.instance.position for e in seen[:-1] if e.WhichOneof("event") == "instance"] == [1, 0]
+
+
+async def test_an_instance_takes_no_task_of_its_own(monkeypatch):
+    made, loop = [], asyncio.get_running_loop()
+    loop.set_task_factory(lambda loop, coroutine, **more: made.append(1) or asyncio.Task(coroutine, loop=loop, **more))
+
+    async def run(on_instance):
+        for position in range(50):
+            on_instance(failed(position))
+            await asyncio.sleep(0)
+        return DONE
+
+    monkeypatch.setattr(asyncio, "to_thread", in_place)
+    seen = [event async for event in stream(run, 50)]
+    assert sum(e is not DONE and e.WhichOneof("event") == "instance" for e in seen) == 50
+    assert len(made) == 1  # the run itself
+
+
+async def test_the_end_of_a_run_is_seen_at_once(monkeypatch):
+    monkeypatch.setattr(streaming, "PROGRESS_SECONDS", 1000.0)
+
+    async def run(on_instance):
+        on_instance(failed(0))
+        await asyncio.sleep(0.01)
+        return DONE
+
+    async with asyncio.timeout(10):
+        assert [event async for event in stream(run)][-1] is DONE
+
+
+async def in_place(function, *arguments):
+    return function(*arguments)
 
 
 async def test_progress_counts_rows_and_instances():

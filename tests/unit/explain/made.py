@@ -68,7 +68,13 @@ async def service(data, *, backend=None, max_request_rows=10_000, instances_in_f
 
     try:
         yield SimpleNamespace(
-            explain=explain, predict=predict, backend=backend, models=models, scheduler=scheduler, metrics=metrics
+            explain=explain,
+            predict=predict,
+            backend=backend,
+            models=models,
+            scheduler=scheduler,
+            offload=offload,
+            metrics=metrics,
         )
     finally:
         await scheduler.stop()

@@ -23,6 +23,12 @@ def test_the_difference_is_a_share_of_the_largest_score():
     assert difference([1.0, 2.0], 4.0, weights=np.array([1.0, 1.0])) == pytest.approx(1 / 4)
 
 
+def test_a_score_that_is_no_number_differs_from_none():
+    assert difference([np.nan, 1.0], 1.0) == 0
+    assert difference([1.0, 1.0], np.nan) == 0
+    assert difference([np.inf, 1.0], 1.0) == 0  # said by check_finite, in other words
+
+
 def test_a_difference_may_be_as_large_as_the_error_of_the_precision_that_rows_ran_in():
     signature = Signature((), (TensorSignature("y", np.dtype("float32"), (2,)),))
     picks = (Pick("y", np.array([0])),)

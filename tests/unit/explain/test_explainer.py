@@ -389,3 +389,44 @@ async def test_a_probability_that_had_to_be_clipped_is_noticed():
             target = TargetSpec(None, AtIndex((0,)), scale)
             got = await s.explain(a_request({"x": np.array([x], np.float32)}, method=method, target=target))
             assert {n.code for n in got.results[0].notices} == codes
+
+
+@pytest.mark.parametrize(
+    ("instances", "name", "more", "hops"),
+    [
+        (1, "lime", {"num_samples": 100}, 0),
+        (2, "lime", {"num_samples": 100}, 4),
+        (1, "lime", {"num_samples": 10_000}, 2),
+        (1, "lime", {"num_samples": 100, "surrogate": "lasso"}, 2),
+        (2, "occlusion", {}, 0),
+    ],
+)
+async def test_a_decision_is_drawn_and_solved_in_place_and_many_on_a_thread(instances, name, more, hops, monkeypatch):
+    """Whatever goes to a thread costs a way there and back; whatever doesn't holds up everybody else."""
+    taken, method = [], METHODS[name](features=Elements(), **more)
+
+    async def counted(function, *arguments, light=False):
+        if not light:
+            taken.append(function)
+        return function(*arguments)
+
+    async with service(zoo.mlp(6, 8, 3)) as served:
+        monkeypatch.setattr(served.offload, "plan", counted)
+        monkeypatch.setattr(served.offload, "reduce", counted)
+        await served.explain(a_request({"x": X[:instances]}, method=(name, method), target=FIRST))
+    assert len(taken) == hops
+
+
+async def test_one_instance_alone_takes_no_task_of_its_own():
+    made, loop = [], asyncio.get_running_loop()
+    async with service(zoo.mlp(6, 8, 3)) as served:
+        await served.explain(a_request({"x": X[:1]}, target=FIRST))
+        loop.set_task_factory(
+            lambda loop, co, **more: made.append(co.__qualname__) or asyncio.Task(co, loop=loop, **more)
+        )
+        await served.explain(a_request({"x": X[:1]}, target=FIRST))
+        alone = [name for name in made if "_explain" in name]
+        await served.explain(a_request({"x": X[:2]}, target=FIRST))
+        loop.set_task_factory(None)
+    assert not alone
+    assert len([name for name in made if "_explain" in name]) == 2

@@ -11,7 +11,7 @@ async def under_way(places, wanted=50):
 
     async def one():
         nonlocal inside
-        async with places.one():
+        async with places:
             inside += 1
             await leave.wait()
 
@@ -40,7 +40,7 @@ async def test_those_that_wait_come_in_when_there_is_room():
     places, inside = Places(32), []
 
     async def one(n):
-        async with places.one():
+        async with places:
             inside.append(n)
             if n == 0:
                 places.suit(1, 2)

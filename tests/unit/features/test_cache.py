@@ -59,12 +59,16 @@ def test_tables_are_cut_once_for_all_rows_of_the_same_names():
 
 
 def test_it_keeps_what_was_used_last_within_its_bytes(monkeypatch):
+    size = cache_module._size(cut(SegmentCache(), IMAGES[0]))
+    monkeypatch.setattr(cache_module, "_MOST_BYTES", 2.5 * size)
     cache = SegmentCache()
-    monkeypatch.setattr(cache_module, "_MOST_BYTES", 2.5 * cache_module._size(cut(cache, IMAGES[0])))
-    cut(cache, IMAGES[1])
-    cut(cache, IMAGES[0])
-    cut(cache, IMAGES[2])  # for which IMAGES[1] leaves
-    cut(cache, IMAGES[0])
+    for n in (0, 1, 0, 2, 0):  # for IMAGES[2] IMAGES[1] leaves
+        cut(cache, IMAGES[n])
     assert cache.hits == 2
     cut(cache, IMAGES[1])
     assert cache.hits == 2
+    monkeypatch.setattr(cache_module, "_MOST_BYTES", size / 2)
+    small = SegmentCache()
+    for _ in range(2):
+        cut(small, IMAGES[0])  # larger than all that may be kept
+    assert small.hits == 0

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from assayd.errors import InvalidRequest, InvalidTensor
-from assayd.methods.lime import Lime
+from assayd.methods.lime import Lime, tables
+from assayd.methods.lime.columns import chosen
 from assayd.types.arrays import Array
 from assayd.types.request import Member, PerInput
 from assayd.types.result import Scores
@@ -244,3 +245,25 @@ def test_samples_that_are_kept_are_those_that_are_not(monkeypatch: pytest.Monkey
     monkeypatch.setattr("assayd.methods.lime.tables._KEPT_CELLS", 0)
     for rows in kept:
         np.testing.assert_array_equal(rows, drawn(1.0, table))
+
+
+def test_rows_are_drawn_once_for_all_who_draw_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = GaussianTable((normal("x", 0), normal("x", 1)))
+    kept = tables._drawn_before.cache
+    kept.clear()
+    for x, stream in ((1.0, 5), (2.0, 5), (1.0, 6), (3.0, 5)):
+        drawn(x, table, stream=stream, samples=30)
+    assert len(kept) == 2
+    assert kept.currsize >= 2 * 30 * 2 * 4  # counted by what they hold
+    assert kept.currsize < kept.maxsize == 64 * 2**20
+    monkeypatch.setattr(tables, "_KEPT_CELLS", 59)
+    drawn(1.0, table, stream=7, samples=30)
+    assert len(kept) == 2
+
+
+def test_columns_that_follow_each_other_are_a_slice() -> None:
+    grid = np.arange(12).reshape(2, 6)
+    for numbers, sliced in (([2, 3, 4], True), ([0], True), ([4, 3], False), ([0, 2], False), ([], False)):
+        found = chosen(np.array(numbers, np.int64))
+        assert isinstance(found, slice) is sliced
+        np.testing.assert_array_equal(grid[:, found], grid[:, np.array(numbers, np.int64)])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from dataclasses import dataclass
+from typing import TypeAlias
+
+from cachetools import LRUCache
 
 from assay.v1 import explain_service_pb2 as pb
 from assayd.api.codec.as_sent import said, without_instances
@@ -14,6 +16,9 @@ from assayd.explain.canonical import Canonical
 from assayd.types.method import Method
 
 _MOST, _LARGEST_BYTES = 128, 256 * 1024
+
+_Key: TypeAlias = tuple[str, bytes]
+"""Tenant, and the message without its instances."""
 
 
 @dataclass(eq=False)
@@ -38,27 +43,43 @@ class Memo:
     """The last 128 settings of at most 256 KiB. Stored tensors are named by digest in them, so they never go stale."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[tuple[str, bytes], Settings] = OrderedDict()
+        self._known: LRUCache[_Key, Settings] = LRUCache(_MOST)
         self._lock = threading.Lock()
 
-    def knows(self, message: pb.ExplainRequest, tenant: str) -> bool:
-        """Whether its settings were decoded before, and so were vetted: their bytes are the same."""
-        return (tenant, without_instances(message).SerializeToString(deterministic=True)) in self._known
-
-    def settings(self, message: pb.ExplainRequest, tenant: str, fetch: Fetch) -> Settings:
-        """Of a vetted request. Raises as `decode_method`."""
+    def look_up(self, message: pb.ExplainRequest, tenant: str) -> LookedUp:
+        """A request's settings, as far as they are known."""
         alone = without_instances(message)
         key = (tenant, alone.SerializeToString(deterministic=True))
         with self._lock:
-            known = self._known.get(key)
-            if known is not None:
-                self._known.move_to_end(key)
-                return known
-        name, method = decode_method(message, fetch)
-        settings = Settings(name, method, alone)
+            return LookedUp(self, key, alone, self._known.get(key))
+
+    def settings(self, message: pb.ExplainRequest, tenant: str, fetch: Fetch) -> Settings:
+        """Of a vetted request. Raises as `decode_method`."""
+        return self.look_up(message, tenant).settings(fetch)
+
+    def keep(self, key: _Key, settings: Settings) -> None:
+        """For those who send the same."""
         if len(key[1]) <= _LARGEST_BYTES:
             with self._lock:
                 self._known[key] = settings
-                if len(self._known) > _MOST:
-                    self._known.popitem(last=False)
+
+
+@dataclass(frozen=True, eq=False)
+class LookedUp:
+    """The settings of one request. known: those that were decoded before, and so were vetted: their bytes are the same.
+
+    alone: the message without its instances.
+    """
+
+    memo: Memo
+    key: _Key
+    alone: pb.ExplainRequest
+    known: Settings | None
+
+    def settings(self, fetch: Fetch) -> Settings:
+        """Of a vetted request. Raises as `decode_method`."""
+        if self.known is not None:
+            return self.known
+        settings = Settings(*decode_method(self.alone, fetch), self.alone)
+        self.memo.keep(self.key, settings)
         return settings

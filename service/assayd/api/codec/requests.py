@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from assay.v1 import explain_pb2, explain_service_pb2, model_service_pb2
 from assay.v1.tensor_pb2 import Tensor
 from assayd.api.codec.as_sent import own_targets
 from assayd.api.codec.enums import word
-from assayd.api.codec.memo import Memo
+from assayd.api.codec.memo import Settings
 from assayd.api.codec.parts import per_input
 from assayd.api.codec.tensors import Fetch, decode_tensor
 from assayd.errors import InvalidRequest
@@ -43,16 +43,17 @@ def decode_explain(
     spec: ModelSpec,
     arrived: float,
     deadline: float | None,
-    memo: Memo,
+    settings_of: Callable[[Fetch], Settings],
     fetch: Fetch,
 ) -> ExplainRequest:
-    """A vetted request. arrived: on the monotonic clock, from which its budget of time counts. memo: of settings.
+    """A vetted request. arrived: on the monotonic clock, from which its budget of time counts. settings_of: finds
+    what it asks of every instance.
 
     Raises InvalidRequest, InvalidTensor, TensorNotFound, MethodRevision with the field.
     """
     inputs = _inputs(message.inputs, fetch)
     instances = len(next(iter(inputs.values())))
-    settings = memo.settings(message, caller.tenant, fetch)
+    settings = settings_of(fetch)
     name, method = settings.method_name, settings.method
     if differentiates(method) and (message.targets or message.instance_targets):
         raise InvalidRequest(f"{name} differentiates whole outputs: name those in {name}.outputs", field="targets")

@@ -18,6 +18,9 @@ from assayd.types.subject import Segments, Subject
 _Place: TypeAlias = tuple[str, int]
 """An input and a row-major position in one of its instances."""
 
+Chosen: TypeAlias = "Ints | slice"
+"""What an axis is indexed by."""
+
 _Inputs: TypeAlias = Mapping[str, tuple[tuple[int, ...], np.dtype[np.generic]]]
 
 
@@ -40,17 +43,18 @@ class Part:
     """The columns that lie in one input.
 
     elements: row-major positions in an instance, ascending, [c]. at: where the numeric ones stand among them; columns:
-    their numbers in the table; features: their feature. edges: boundaries of their bins in the dtype they are compared
-    in, +inf where there are no more, [columns, bins - 1]; empty for normal distributions.
+    their numbers in the table; features: their feature; each as a slice where it is one. edges: boundaries of their
+    bins in the dtype they are compared in, +inf where there are no more, [columns, bins - 1]; empty for normal
+    distributions.
     """
 
     input: str
     shape: tuple[int, ...]
     dtype: np.dtype[np.generic]
     elements: Ints
-    at: Ints
-    columns: Ints
-    features: Ints
+    at: Chosen
+    columns: Chosen
+    features: Chosen
     edges: Array
     categorical: tuple[Level, ...]
 
@@ -66,7 +70,7 @@ class Columns:
 
     segments: Segments
     parts: tuple[Part, ...]
-    numeric: Ints
+    numeric: Chosen
     missing: Floats
     drawn_from: Bins | Normals
     categorical: Ints
@@ -74,7 +78,7 @@ class Columns:
 
     def numbers(self, uniform: Floats) -> Floats:
         """Values of the numeric columns [n, columns], from a uniform number for each feature [n, F]."""
-        if not len(self.numeric):
+        if not len(self.missing):
             return np.empty((len(uniform), 0))
         u = uniform[:, self.numeric]
         values = self.drawn_from.values(u)
@@ -107,6 +111,13 @@ def _bound(table: Table, inputs: tuple[tuple[str, tuple[int, ...], np.dtype[np.g
     return _Binding(table, {name: (shape, dtype) for name, shape, dtype in inputs}).columns()
 
 
+def chosen(numbers: Ints) -> Chosen:
+    """A slice where the numbers follow each other, as they mostly do: to take those is to copy nothing."""
+    if len(numbers) and (np.diff(numbers) == 1).all():
+        return slice(int(numbers[0]), int(numbers[-1]) + 1)
+    return numbers
+
+
 def compared_in(dtype: np.dtype[np.generic]) -> np.dtype[np.generic]:
     """Boundaries round to a floating input's dtype, so that one equals the value that it was made of."""
     return dtype if dtype.kind == "f" else np.dtype(np.float64)
@@ -133,7 +144,7 @@ class _Binding:
         return Columns(
             segments=self._segments(),
             parts=tuple(part for name in self._inputs if (part := self._part(name)) is not None),
-            numeric=self._ids[:numeric],
+            numeric=chosen(self._ids[:numeric]),
             missing=np.array([c.missing_rate for c in table.columns]),
             drawn_from=bins_of(table.columns) if isinstance(table, QuartileTable) else normals_of(table.columns),
             categorical=self._ids[numeric:],
@@ -166,9 +177,9 @@ class _Binding:
             shape=shape,
             dtype=dtype,
             elements=elements,
-            at=np.searchsorted(elements, np.array(positions[: len(numeric)], np.int64)),
-            columns=np.array(numeric, np.int64),
-            features=self._ids[np.array(numeric, np.int64)],
+            at=chosen(np.searchsorted(elements, np.array(positions[: len(numeric)], np.int64))),
+            columns=chosen(np.array(numeric, np.int64)),
+            features=chosen(self._ids[np.array(numeric, np.int64)]),
             edges=self._edges(numeric, dtype),
             categorical=tuple(self._level(n, m, elements, dtype) for n, m in enumerate(groups) if m),
         )

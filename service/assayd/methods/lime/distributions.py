@@ -36,17 +36,25 @@ class Bins:
     def values(self, u: Floats) -> Floats:
         """One number for each uniform one. u: [n, columns]."""
         bins = self.lows.shape[1]
-        cell = np.broadcast_to(np.arange(0, len(self.lows) * bins, bins), u.shape).copy()
+        number = np.zeros(u.shape, np.uint8)
         for k in range(1, bins):
-            cell += u >= self.lows[:, k]
-        probability = self.slope[cell]
-        probability *= u
-        probability += self.offset[cell]
-        np.clip(probability, _TINY, _BELOW_ONE, out=probability)
-        values: Floats = ndtri(probability, out=probability)
-        values *= self.stds[cell]
-        values += self.means[cell]
-        return np.clip(values, self.mins[cell], self.maxs[cell], out=values)
+            number += u >= self.lows[:, k]
+        cell = number + np.arange(0, len(self.lows) * bins, bins)
+        # One array for whatever a cell says: fresh memory costs as much as what is computed in it.
+        of_cell = np.empty(u.shape)
+
+        def said(what: Floats) -> Floats:
+            return what.take(cell, out=of_cell, mode="clip")  # which is in range; anything else would be copied
+
+        values = self.slope.take(cell, mode="clip")
+        values *= u
+        values += said(self.offset)
+        np.clip(values, _TINY, _BELOW_ONE, out=values)
+        ndtri(values, out=values)
+        values *= said(self.stds)
+        values += said(self.means)
+        np.maximum(values, said(self.mins), out=values)
+        return np.minimum(values, said(self.maxs), out=values)
 
 
 @dataclass(frozen=True, eq=False)

@@ -96,6 +96,19 @@ class Lime:
 
     revision: ClassVar[int] = 2
 
+    def cells(self, elements: int) -> float:
+        """Numbers that are drawn for an instance and fitted to, at most. elements: that are explained.
+
+        Infinite where they say nothing of the time it takes: a tree and a lasso are slow, given samples may be many.
+        """
+        return math.inf if self.samples or self.surrogate != "ridge" else self._most_samples * elements
+
+    @property
+    def _most_samples(self) -> int:
+        if self.num_samples is not None:
+            return self.num_samples
+        return masks.SAMPLES if self.sampling is None else _TABLE_SAMPLES
+
     def explain(self, subject: Subject) -> Explanation:
         """Yield one plan, or with `until_error` one a round, and fit.
 
@@ -178,7 +191,7 @@ class Lime:
             sample = masks.given(self.samples.values[""], count, self.num_samples, copies)
             _check_enough(len(sample.draws.order), count, "samples")
             return segments, iter([sample])
-        total = masks.SAMPLES if self.num_samples is None else self.num_samples
+        total = self._most_samples
         if 2.0**count <= total:
             return segments, iter([masks.enumerate_all(count, total, stream, copies)])
         return segments, self._rounds(total, count, lambda n: masks.draw(count, n, stream, copies))
@@ -190,7 +203,7 @@ class Lime:
             sample = tables.given(columns, subject, self.samples, self.num_samples)
             _check_enough(len(sample.draws.order), columns.segments.count, "samples")
             return columns.segments, iter([sample])
-        total = _TABLE_SAMPLES if self.num_samples is None else self.num_samples
+        total = self._most_samples
         rounds = self._rounds(total, columns.segments.count, lambda n: tables.draw(columns, subject, n))
         return columns.segments, rounds
 
@@ -223,8 +236,7 @@ class Lime:
         """What the caller left open; a budget's end doesn't change it."""
         settled: dict[str, float] = {}
         if self.num_samples is None:
-            drawn = masks.SAMPLES if self.sampling is None else _TABLE_SAMPLES
-            settled["num_samples"] = whole.draws.total if self.samples else drawn
+            settled["num_samples"] = whole.draws.total if self.samples else self._most_samples
         if self.kernel_width is None:
             settled["kernel_width"] = self._width(features)
         return settled

@@ -124,7 +124,7 @@ class Design:
 
     def row(self, number: int) -> Floats:
         """z of one row, [F]."""
-        z: Floats = self._sample.z(number, number + 1)[0]
+        z: Floats = self._sample.z(number, number + 1)[0] if self._only is None else self._only[number]
         return z
 
     def proximity(self, width: float) -> Floats:

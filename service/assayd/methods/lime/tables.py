@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from threading import Lock
 
 import numpy as np
+from cachetools import LRUCache, cached
 
 from assayd.errors import InvalidRequest, InvalidTensor
 from assayd.methods.lime.columns import Columns, Part, compared_in
@@ -20,7 +21,9 @@ from assayd.types.subject import Subject
 _BLOCK_CELLS = 1 << 16
 """Cells drawn at a time: what they pass through stays in the cache."""
 _KEPT_CELLS = 1 << 19
-"""Of a sample that is kept for the next instance: 4 MiB at most."""
+"""Of a sample that is kept for the next one who draws it: 4 MiB at most."""
+_KEPT_BYTES, _BESIDE_BYTES = 64 * 2**20, 500
+"""Of all that are kept."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +85,7 @@ def draw(columns: Columns, subject: Subject, total: int) -> TableSample:
     for part, into in zip(columns.parts, values, strict=True):
         into[0] = subject.inputs[part.input].reshape(-1)[part.elements]
     z_x = _compare(subject, columns, [v[:1] for v in values])[0]
-    if len(columns.numeric):
+    if len(columns.missing):
         return TableSample(subject, columns, values, unmerged(total), z_x)
     chosen = levels.copy()
     chosen[0] = _levels_of_x(columns, values)
@@ -98,7 +101,7 @@ def _drawn(columns: Columns, stream: int, total: int) -> tuple[tuple[Array, ...]
     """
     count = columns.segments.count
     values = tuple(np.empty((total, len(part.elements)), part.dtype) for part in columns.parts)
-    chosen = np.empty((total if not len(columns.numeric) else 0, count), np.int64)
+    chosen = np.empty((0 if len(columns.missing) else total, count), np.int64)
     rng = np.random.Generator(np.random.Philox(key=stream))
     step = max(1, _BLOCK_CELLS // count)
     for a in range(1, total, step):
@@ -112,8 +115,14 @@ def _drawn(columns: Columns, stream: int, total: int) -> tuple[tuple[Array, ...]
     return values, chosen
 
 
-_drawn_before = lru_cache(maxsize=32)(_drawn)
-"""Instances without keys of their own draw the same rows, and a table binds to the same columns."""
+def _size(drawn: tuple[tuple[Array, ...], Ints]) -> int:
+    return _BESIDE_BYTES + sum(part.nbytes for part in drawn[0]) + drawn[1].nbytes
+
+
+_drawn_before = cached(LRUCache(_KEPT_BYTES, getsizeof=_size), lock=Lock())(_drawn)
+"""Instances without keys of their own draw the same rows, and one that comes again draws its own again, be it with
+another model or target. A table binds to the same columns.
+"""
 
 
 def given(columns: Columns, subject: Subject, samples: PerInput[Array], total: int | None) -> TableSample:
@@ -162,7 +171,7 @@ def _stored(tensor: Array, part: Part) -> Array:
 
 def _fill(part: Part, numbers: Floats, levels: Ints, out: Array) -> None:
     """Write drawn columns. numbers: [n, numeric]; levels: [n, categorical]; out: [n, c] in the input's dtype."""
-    if len(part.at):
+    if len(part.edges):
         drawn = numbers[:, part.columns]
         if part.dtype.kind in "iu":
             low, high = float(np.iinfo(part.dtype.name).min), float(np.iinfo(part.dtype.name).max)
@@ -178,7 +187,7 @@ def _compare(subject: Subject, columns: Columns, values: Sequence[Array]) -> Flo
     z = np.ones((len(values[0]), columns.segments.count))
     for part, found in zip(columns.parts, values, strict=True):
         x = subject.inputs[part.input].reshape(-1)[part.elements]
-        if len(part.at):
+        if len(part.edges):
             numbers = found[:, part.at]
             if isinstance(columns.drawn_from, Normals):
                 z[:, part.features] = _standardised(numbers, columns.drawn_from, part)
