@@ -3,11 +3,14 @@
 import concurrent.futures
 import os
 import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 import assay
+from assayd.engine.options import no_cuda
 from tests.integration.server import ServerProcess, wait_until
 from tests.integration.test_workers import children
 from tests.models import zoo
@@ -46,3 +49,13 @@ def test_a_large_call_is_spread_over_both_and_a_lost_process_costs_no_number(own
     (want,) = session(WIDE).run(["y"], {"x": rows})
     np.testing.assert_allclose(made.rows[0].scores.ravel(), want[:, 1], atol=1e-5 * np.abs(want).max())
     assert own.metrics()["assayd_models_spread_total"] == 1
+
+
+def test_a_server_that_insists_on_cuda_does_not_start_without_and_says_why(tmp_path):
+    flags = ["--provider", "cuda", "--store", str(tmp_path / "store"), "--listen", "127.0.0.1:0"]
+    ended = subprocess.run(
+        [sys.executable, "-m", "assayd", "serve", *flags], capture_output=True, text=True, timeout=60
+    )
+    assert ended.returncode == 1
+    why = "no GPU computes here. cuda:0: CUDA was asked for, and onnxruntime gave CPUExecutionProvider: "
+    assert f"assayd serve: {why}{no_cuda()}" in ended.stderr
