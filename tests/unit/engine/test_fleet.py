@@ -24,7 +24,7 @@ class Gpu(FakeBackend):
 
     def __init__(self, name):
         super().__init__()
-        self.device, self.lost, self.room = name, False, 10**9
+        self.device, self.lost, self.room, self.on_gpu = name, False, 10**9, True
         self.changed = {}
 
     def load(self, digest, data, tuning=None):
@@ -32,7 +32,7 @@ class Gpu(FakeBackend):
             raise WorkerLost("lost", metadata={"cause": GPU_LOST})
         if digest == _DIGEST:
             assert data == RELU
-            return SimpleNamespace(on_gpu=True)
+            return SimpleNamespace(on_gpu=self.on_gpu, provider="CPU")
         if len(self.held) >= self.room:
             raise OutOfMemory("no room")
         return replace(super().load(digest, data, tuning), device=self.device, **self.changed)
@@ -216,6 +216,14 @@ async def test_a_lost_device_leaves_its_models_to_the_others(fleet, gpus, metric
     with pytest.raises(WorkerLost):
         await fleet.revive("cuda:1", "a:1", "gpu")
     assert not fleet.serving
+
+
+async def test_a_gpu_whose_sessions_come_out_on_the_cpu_is_lost_though_its_models_would_start_again(fleet, gpus):
+    await used(fleet, "a:1")
+    gpus[0].on_gpu = False
+    await fleet.revive("cuda:0", "a:1", "gpu")
+    assert homes(fleet, "a:1") == ["cuda:1"]
+    assert gpus[0].revived == []
 
 
 async def test_a_model_that_ends_its_process_is_not_taken_for_a_lost_device(fleet, gpus):
