@@ -29,7 +29,7 @@ OLD_PYTHON = $(call find-python,python3.10 python3.11 python3.12 $(BIN)/python p
 endif
 need-old-python = test -n "$(OLD_PYTHON)" || { echo "grpcio-tools $(OLD_GRPC) needs a Python 3.10 to 3.12: OLD_PYTHON=…"; exit 1; }
 
-.PHONY: help setup demo test check lint types contracts serve proto proto-check floor bench fuzz gpu-test clean
+.PHONY: help setup demo test check lint types contracts serve proto proto-check floor bench fuzz gpu-test wheels clean
 
 help:  ## show this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -65,6 +65,9 @@ fuzz: $(STAMP)  ## requests and models that are nearly right, for long; EXAMPLES
 
 gpu-test: $(STAMP)  ## run the tests that need CUDA
 	$(BIN)/python -m pytest -q -m gpu $(ARGS)
+
+wheels: $(STAMP)  ## packages of RUNTIME into build/wheels, for a machine without a registry (deploy/README.md)
+	$(BIN)/python -m pip download -q -d build/wheels '.[cli,server,dev,$(RUNTIME)]' 'hatchling>=1.27' editables
 
 # --- protos ----------------------------------------------------------------------------------------------------------
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from importlib.metadata import version as distribution_version
 from pathlib import Path
 
@@ -41,16 +44,19 @@ from assayd.api.model_servicer import ModelServicer
 from assayd.api.pace import Pace
 from assayd.api.server_servicer import ServerServicer
 from assayd.engine.backend import Backend
+from assayd.engine.fleet import Device, Fleet
 from assayd.engine.models import LoadedModels
-from assayd.engine.options import SessionOptions, fingerprint, provider_of
-from assayd.errors import AssayError
+from assayd.engine.options import SessionOptions, fingerprint, provider_of, visible_gpus
+from assayd.engine.pulse import Pulse
+from assayd.engine.quarantine import Quarantine
+from assayd.errors import AssayError, DeviceGone
 from assayd.explain.explainer import Explainer
 from assayd.explain.offload import Offload
 from assayd.explain.predictor import Predictor
 from assayd.explain.record import Stack
 from assayd.metrics import Metrics
-from assayd.scheduler.device import DeviceScheduler
 from assayd.scheduler.keeper import Keeper
+from assayd.scheduler.scheduler import Scheduler
 from assayd.settings import Settings
 from assayd.store.store import Store
 from assayd.types.admission import AdmissionLimits
@@ -80,29 +86,19 @@ class App:
         asks_who = settings.tokens is not None or settings.jwks is not None
         self._listener = Listener(settings, asks_who=asks_who)
         self._metrics = Metrics(settings.max_model_labels)
-        options = _session_options(settings)
-        self._backend = _backend(settings, options, self._metrics)
         store = self._store = Store(settings.store)
-        self._models = LoadedModels(
-            self._backend,
-            store,
-            self._metrics,
-            settings.max_loaded_bytes,
-            max_models=_most_models(settings),
-            max_load_s=settings.max_load_s,
-            max_decide_s=settings.max_batch_s,
-            loads_at_once=_LOADS_AT_ONCE if settings.isolation == "process" else 1,
-            fingerprint=fingerprint(options, settings.batch_rows) if settings.sweep_ms else "",
-        )
-        self._scheduler = DeviceScheduler(
-            self._backend,
+        self._devices = _devices(settings, store, self._metrics)
+        self._models = Fleet(self._devices, self._metrics, spread_after_s=settings.spread_after_s)
+        self._scheduler = Scheduler(
+            [device.backend for device in self._devices],
             self._metrics,
             self._models,
             max_batch_s=settings.max_batch_s,
             gather_ms=settings.gather_ms,
             max_queued_rows=settings.max_queued_rows,
         )
-        self._keeper = Keeper(self._backend, self._models, self._scheduler, self._metrics)
+        self._models.waiting, self._models.changed = self._scheduler.queued_seconds, self._scheduler.changed
+        self._keepers = [Keeper(d.backend, d.models, self._scheduler, self._metrics) for d in self._devices]
         self._offload = Offload()
         self._quotas = Quotas(QuotaFile(settings.quotas).of) if settings.quotas else Quotas()
         self._catalogue = Catalogue(store, self._models, self._metrics, settings.max_model_bytes, self._quotas)
@@ -129,7 +125,7 @@ class App:
             self._scheduler,
             self._offload,
             self._metrics,
-            Stack(_versions(), self._backend.device),
+            Stack(_versions(), self._devices[0].name),
             max_request_rows=s.max_request_rows,
             instances_in_flight=s.instances_in_flight,
         )
@@ -156,10 +152,10 @@ class App:
             max_request_rows=s.max_request_rows,
             max_queued_rows=s.max_queued_rows,
             max_deadline_seconds=s.max_deadline_s,
-            max_batch_rows=self._backend.max_batch_rows,
+            max_batch_rows=self._devices[0].backend.max_batch_rows,
         )
         server_service_pb2_grpc.add_ServerServiceServicer_to_server(
-            ServerServicer(_version("onnx-assay"), limits, _versions(), self._models.providers), self._server
+            ServerServicer(_version("onnx-assay"), limits, _versions(), self._models), self._server
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._probes)
@@ -172,7 +168,13 @@ class App:
         return self._interceptor.in_flight
 
     async def start(self) -> None:
-        """Serve. Raises OSError or RuntimeError where an address is taken."""
+        """Serve. Raises OSError or RuntimeError: an address is taken; CUDA was insisted on and no GPU computes."""
+        if self._settings.provider == "cuda":
+            try:
+                await self._models.check()
+            except DeviceGone as error:
+                await self._close_devices()
+                raise RuntimeError(f"no GPU computes here. {error.message}") from error
         await asyncio.to_thread(self._store.clean)
         host, _, port = self._settings.metrics.rpartition(":")
         self._page, self._page_thread = start_http_server(int(port), _bare(host), self._metrics.registry)
@@ -192,16 +194,24 @@ class App:
     async def _keep(self) -> None:
         """Look after the workers, and let health tell the truth of them."""
         while True:
-            before = self._keeper.serving
-            await self._keeper.look()
-            if self._ready and self._keeper.serving != before:
+            before = self._serving
+            await asyncio.gather(*(keeper.look() for keeper in self._keepers))
+            self._models.look()
+            self._scheduler.changed()
+            if self._ready and self._serving != before:
                 await self._tell_health()
             await asyncio.sleep(_KEEP_S)
+
+    @property
+    def _serving(self) -> bool:
+        """Whether some device computes, and no worker that it has is missing to all of its models."""
+        kept = zip(self._devices, self._keepers, strict=True)
+        return any(keeper.serving and not device.lost for device, keeper in kept)
 
     async def _tell_health(self) -> None:
         status = health_pb2.HealthCheckResponse
         for name in ("", *_SERVICES):
-            await self._health.set(name, status.SERVING if self._keeper.serving else status.NOT_SERVING)
+            await self._health.set(name, status.SERVING if self._serving else status.NOT_SERVING)
 
     async def _preload(self, folder: Path) -> None:
         """Store and load NAME/VERSION/model.onnx; one that fails is logged and holds up nobody else."""
@@ -235,17 +245,22 @@ class App:
         await self._server.stop(_LAST_WORDS_S)
         await self._probes.stop(0)
         self._keeping.cancel()
-        self._keeper.close()
+        for keeper in self._keepers:
+            keeper.close()
         stopping = asyncio.create_task(self._scheduler.stop())
         await asyncio.wait({stopping}, timeout=_STOP_S)
-        self._offload.close()
-        # First the processes: a load that is stuck in one would hold up the other's threads.
-        await asyncio.to_thread(self._backend.close)
+        await self._close_devices()
         await stopping
-        await asyncio.to_thread(self._models.close)
         self._page.shutdown()
         self._page.server_close()
         self._page_thread.join()
+
+    async def _close_devices(self) -> None:
+        self._offload.close()
+        # First the processes: a load that is stuck in one would hold up the other's threads.
+        for device in self._devices:
+            await asyncio.to_thread(device.backend.close)
+        await asyncio.to_thread(self._models.close)
 
 
 def _bearer(settings: Settings) -> Bearer:
@@ -260,6 +275,45 @@ def _bearer(settings: Settings) -> Bearer:
             )
         jwks = Jwks(settings.jwks, settings.jwt_issuer, settings.jwt_audience)
     return Bearer(TokenFile(settings.tokens) if settings.tokens is not None else None, jwks)
+
+
+def _devices(settings: Settings, store: Store, metrics: Metrics) -> list[Device]:
+    """All that run models. Raises ValueError where one is named that isn't there."""
+    chosen = _session_options(settings)
+    each = [replace(chosen, device=number) for number in _numbers(settings, chosen.provider)]
+    if chosen.provider == "cpu" and len(each) > 1 and not chosen.threads:
+        cores = os.cpu_count() or 1
+        each = [replace(options, threads=max(1, cores // len(each))) for options in each]
+    quarantine = Quarantine(time.monotonic)
+    devices = []
+    for options in each:
+        backend = _backend(settings, options, metrics)
+        models = LoadedModels(
+            backend,
+            store,
+            metrics,
+            settings.max_loaded_bytes,
+            max_models=_most_models(settings, len(each)),
+            max_load_s=settings.max_load_s,
+            max_decide_s=settings.max_batch_s,
+            loads_at_once=_LOADS_AT_ONCE if settings.isolation == "process" else 1,
+            fingerprint=fingerprint(options, settings.batch_rows) if settings.sweep_ms else "",
+            quarantine=quarantine,
+            pulse=Pulse(backend, strict=options.required or len(each) > 1),
+        )
+        devices.append(Device(backend, models))
+    return devices
+
+
+def _numbers(settings: Settings, provider: str) -> list[int | None]:
+    """Of the devices; None is the whole CPU."""
+    named = [] if settings.devices == "all" else list(dict.fromkeys(map(int, settings.devices.split(","))))
+    if provider == "cpu":
+        return [*named] if len(named) > 1 else [None]
+    there = visible_gpus()
+    if there and (missing := [n for n in named if n >= there]):
+        raise ValueError(f"--devices names {missing}, and CUDA numbers its devices here from 0 to {there - 1}")
+    return [*(named or range(max(1, there)))]
 
 
 def _session_options(settings: Settings) -> SessionOptions:
@@ -309,7 +363,8 @@ def _bytes_in_flight(settings: Settings) -> int:
     return max(least, usable_memory() // 8)
 
 
-def _most_models(settings: Settings) -> int:
+def _most_models(settings: Settings, devices: int) -> int:
+    """On each of so many devices."""
     if sys.platform != "linux":
         return settings.max_loaded_models
     from assayd.engine.worker.room import most_workers, take_descriptors
@@ -317,7 +372,7 @@ def _most_models(settings: Settings) -> int:
     descriptors = take_descriptors()
     if settings.isolation != "process":
         return settings.max_loaded_models
-    most = most_workers(descriptors)
+    most = max(1, most_workers(descriptors) // devices)
     if most < settings.max_loaded_models:
         log.warning(
             "fewer models are loaded at once than wanted: raise the limit of open files", extra={"models": most}

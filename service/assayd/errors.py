@@ -30,7 +30,8 @@ AssayError
 ├── Unavailable
 │   ├── Draining
 │   ├── WorkerLost            the process that runs the model died
-│   │   └── WorkerNotStarted  the system has no room for another process
+│   │   ├── WorkerNotStarted  the system has no room for another process
+│   │   └── DeviceGone        with its GPU, on which nothing runs any more
 │   ├── NoDescriptors         the system lets this process open no more
 │   └── StoreFull
 ├── Unauthenticated           no, expired or foreign credentials
@@ -259,6 +260,10 @@ class WorkerLost(Unavailable):
 
 class WorkerNotStarted(WorkerLost):
     """The system gave no process, memory or descriptors for another worker; metadata: cause."""
+
+
+class DeviceGone(WorkerLost):
+    """No process computes on this device any more; another device may take over."""
 
 
 class NoDescriptors(Unavailable):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.process_collector import ProcessCollector
 
@@ -27,6 +29,9 @@ class Metrics:
         ProcessCollector(registry=r)
         self._max_model_labels = max_model_labels
         self._model_labels: set[str] = set()
+        self._models: dict[str, Mapping[tuple[str, str], int]] = {}
+        self._model_bytes: dict[str, int] = {}
+        self._workers: dict[str, tuple[int, int]] = {}
 
         self.requests = Counter("assayd_requests", "Calls ended.", ["rpc", "method", "code"], registry=r)
         self.request_seconds = Histogram(
@@ -110,6 +115,22 @@ class Metrics:
         self.provider = Gauge(
             "assayd_provider", "1 for the execution provider that sessions really run on.", ["provider"], registry=r
         )
+        self.device_up = Gauge(
+            "assayd_device_up", "1 for a device that computes, 0 for one that is lost.", ["device"], registry=r
+        )
+        self.device_rows = Counter("assayd_device_rows_run", "Rows that a device ran.", ["device"], registry=r)
+        self.device_busy = Counter(
+            "assayd_device_busy_seconds", "Time in which a device ran batches.", ["device"], registry=r
+        )
+        self.device_models = Gauge("assayd_device_models_loaded", "Models on a device.", ["device"], registry=r)
+        self.device_models_bytes = Gauge(
+            "assayd_device_models_loaded_bytes", "Size of the models on a device.", ["device"], registry=r
+        )
+        self.models_spread = Counter(
+            "assayd_models_spread",
+            "Models that were loaded on one more device, for much waited.",
+            registry=r,
+        )
         self.upload_bytes = Counter("assayd_upload_bytes", "Bytes of models received.", registry=r)
 
     def worker_counted(self, name: str, count: int) -> None:
@@ -120,6 +141,30 @@ class Metrics:
             self.sessions_built.inc(count)
         else:
             self.worker_bytes.labels(name.removesuffix("_bytes")).inc(count)
+
+    def models(self, device: str, kinds: Mapping[tuple[str, str], int], size_bytes: int) -> None:
+        """What is loaded on a device. kinds: how many, by provider and batching."""
+        self._models[device] = kinds
+        self.models_loaded.clear()
+        for loaded in self._models.values():
+            for (provider, batching), count in loaded.items():
+                self.models_loaded.labels(provider, batching).inc(count)
+                self.provider.labels(provider).set(1)
+        self.device_models.labels(device).set(sum(kinds.values()))
+        self._model_bytes[device] = size_bytes
+        self.device_models_bytes.labels(device).set(size_bytes)
+        self.models_loaded_bytes.set(sum(self._model_bytes.values()))
+
+    def workers(self, device: str, alive: int, rss_bytes: int) -> None:
+        """The processes that run models on a device."""
+        self._workers[device] = alive, rss_bytes
+        self.workers_alive.set(sum(count for count, _ in self._workers.values()))
+        self.worker_memory_bytes.set(sum(held for _, held in self._workers.values()))
+
+    def device_ran(self, device: str, rows: int, seconds: float) -> None:
+        """Count what a device ran at once."""
+        self.device_rows.labels(device).inc(rows)
+        self.device_busy.labels(device).inc(seconds)
 
     def batch(self, rows: int, most: int, seconds: float, *, jobs: int, padded: bool) -> None:
         """Count a batch that the device ran."""

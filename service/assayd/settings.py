@@ -61,6 +61,17 @@ class Settings(BaseSettings):
     provider: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="auto takes CUDA where a session really gets it"
     )
+    devices: str = Field(
+        "all",
+        pattern=r"^(all|\d{1,4}(,\d{1,4})*)$",
+        description="numbers of the GPUs to use, such as 0,2, as CUDA numbers those that it sees, or all. On the CPU, "
+        "0,1 shares it out to two that each have half of the cores; all is one that has all of them",
+    )
+    spread_after_s: float = Field(
+        1.0,
+        gt=0,
+        description="device time that waits for a model, beyond its load, when another device loads it too",
+    )
     precision: Literal["fp32", "tf32", "fp16"] = Field(
         "fp32", description="of a GPU's arithmetic; Jacobians and reproducible requests are always in fp32"
     )
@@ -128,10 +139,12 @@ class Settings(BaseSettings):
         2_000_000_000, ge=1, description="weights of a model, sparse ones counted as dense"
     )
     max_loaded_bytes: int = Field(
-        8_000_000_000, ge=1, description="memory of loaded models, or their files if larger; the least used leave first"
+        8_000_000_000,
+        ge=1,
+        description="memory of a device's models, or files if larger; the least used leave first",
     )
     max_loaded_models: int = Field(
-        64, ge=1, description="loaded models, each a process; fewer where the system gives fewer descriptors"
+        64, ge=1, description="models on a device, each a process; fewer where the system gives fewer descriptors"
     )
     default_deadline_s: float = Field(600.0, gt=0, description="deadline of a call that sets none, but ExplainMany")
     max_deadline_s: float = Field(3600.0, gt=0, description="longest deadline a caller may set")

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import assay
-from tests.bench import company, efficiency, fixed_cost, isolation, mixed, plots, report
+from tests.bench import company, efficiency, fixed_cost, isolation, mixed, plots, report, roofline
 from tests.bench.case import Case
 from tests.bench.figures import Figure
 from tests.bench.machine import described
@@ -29,7 +29,7 @@ from tests.bench.workloads import QUICK_PEERS, Workload, workloads
 from tests.integration.server import ServerProcess
 
 SUBJECTS = ("squeezenet", "shufflenet", "resnet50", "mlp", "forest")
-PARTS = ("pairs", "callers", "heavy", "mixed", "isolation")
+PARTS = ("pairs", "roofline", "callers", "heavy", "mixed", "isolation")
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,8 @@ class Run:
         asked, held = self.asked, subject(name)
         raw = sweep(held.model, held.x[:1], asked.device, held.batches, asked.effort.arm_s * 2, held.output)
         self.sweeps[name] = raw.swept
+        if "roofline" in asked.parts:
+            yield from roofline.measure(held, raw, asked.effort)
         with (
             tempfile.TemporaryDirectory() as folder,
             ServerProcess(Path(folder) / "store", *asked.flags) as server,

@@ -11,6 +11,7 @@ from pydantic_settings import CliApp
 from assayd.settings import Settings
 
 OTHER = {
+    "devices": "0,2",
     "listen": "127.0.0.1:1", "metrics": "127.0.0.1:2", "store": "elsewhere", "models": str(Path(__file__).parent),
     "provider": "cpu", "log_level": "debug", "max_message_bytes": "2048", "isolation": "none", "precision": "tf32",
     "worker_memory_bytes": "1000000000", "insecure": "True", "probes": "127.0.0.1:3", "jwt_issuer": "i",

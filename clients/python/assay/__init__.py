@@ -55,7 +55,7 @@ from assay.models import Batching, Model, ModelSpec, TensorInfo
 from assay.names import Feature, WindowGrid
 from assay.reasons import Reason
 from assay.requests import Budget
-from assay.responses import Limits, ServerInfo
+from assay.responses import DeviceInfo, Limits, ServerInfo
 from assay.statistics import GaussianTable, QuartileTable
 from assay.targets import PerInstance, Target
 
@@ -78,6 +78,7 @@ __all__ = [
     "DataLoss",
     "DeadlineExceeded",
     "Decision",
+    "DeviceInfo",
     "Diagnostics",
     "Elements",
     "Estimate",

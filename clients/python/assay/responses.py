@@ -71,6 +71,21 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class DeviceInfo:
+    """Something that runs models.
+
+    Attributes:
+        name: such as "cpu" or "cuda:1".
+        serving: whether it computes, as far as the server knows.
+        models_loaded: models loaded on it.
+    """
+
+    name: str
+    serving: bool
+    models_loaded: int
+
+
+@dataclass(frozen=True)
 class ServerInfo:
     """What a server is.
 
@@ -80,6 +95,7 @@ class ServerInfo:
         limits: limits in force.
         providers: execution providers that really compute.
         versions: versions of what computes, such as onnxruntime.
+        devices: what runs models there.
     """
 
     version: str
@@ -87,6 +103,7 @@ class ServerInfo:
     limits: Limits
     providers: tuple[str, ...]
     versions: Mapping[str, str]
+    devices: tuple[DeviceInfo, ...]
 
 
 def read_explanation(response: explain_service_pb2.ExplainResponse, asked: Asked) -> Explanation:
@@ -231,6 +248,7 @@ def read_info(response: server_service_pb2.GetInfoResponse) -> ServerInfo:
         ),
         providers=tuple(response.providers),
         versions=dict(response.versions),
+        devices=tuple(DeviceInfo(d.name, d.serving, d.models_loaded) for d in response.devices),
     )
 
 

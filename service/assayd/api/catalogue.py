@@ -13,7 +13,7 @@ from assay.v1 import model_service_pb2 as pb
 from assayd.api.auth.quotas import Quotas
 from assayd.api.codec.models import check_spec, decode_spec, encode_model
 from assayd.engine.backend import LoadedModel
-from assayd.engine.models import LoadedModels
+from assayd.engine.fleet import Fleet
 from assayd.errors import DigestMismatch, InvalidModel, TooLarge, within
 from assayd.metrics import Metrics
 from assayd.store.digests import normal_digest
@@ -41,7 +41,7 @@ class Catalogue:
     def __init__(
         self,
         store: Store,
-        models: LoadedModels,
+        models: Fleet,
         metrics: Metrics,
         max_model_bytes: int,
         quotas: Quotas | None = None,

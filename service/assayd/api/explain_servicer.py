@@ -32,7 +32,7 @@ from assayd.explain.explainer import Explainer, OnInstance
 from assayd.explain.outcome import Explained, InstanceExplained
 from assayd.explain.predictor import Predictor
 from assayd.explain.request import ExplainRequest
-from assayd.scheduler.device import DeviceScheduler
+from assayd.scheduler.scheduler import Scheduler
 from assayd.scheduler.work import Job
 from assayd.types.arrays import Array
 
@@ -55,7 +55,7 @@ class ExplainServicer(explain_service_pb2_grpc.ExplainServiceServicer):
         catalogue: Catalogue,
         explainer: Explainer,
         predictor: Predictor,
-        scheduler: DeviceScheduler,
+        scheduler: Scheduler,
         *,
         max_message_bytes: int,
         max_deadline_s: float,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import grpc.aio
@@ -11,6 +11,7 @@ from assay.v1 import server_service_pb2 as pb
 from assay.v1 import server_service_pb2_grpc
 from assayd.api.codec.methods import revisions
 from assayd.api.codec.vet import vet
+from assayd.engine.fleet import Fleet
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -18,13 +19,11 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class ServerServicer(server_service_pb2_grpc.ServerServiceServicer):
     """Says what this server is."""
 
-    def __init__(
-        self, version: str, limits: pb.Limits, versions: Mapping[str, str], providers: Callable[[], Sequence[str]]
-    ) -> None:
+    def __init__(self, version: str, limits: pb.Limits, versions: Mapping[str, str], fleet: Fleet) -> None:
         self._version = version
         self._limits = limits
         self._versions = versions
-        self._providers = providers
+        self._fleet = fleet
 
     async def GetInfo(self, request: pb.GetInfoRequest, context: Context) -> pb.GetInfoResponse:
         """Version, methods, limits and what really computes."""
@@ -34,6 +33,7 @@ class ServerServicer(server_service_pb2_grpc.ServerServiceServicer):
             version=self._version,
             methods=methods,
             limits=self._limits,
-            providers=self._providers(),
+            providers=self._fleet.providers(),
             versions=self._versions,
+            devices=[pb.Device(name=d.name, serving=d.serving, models_loaded=d.models) for d in self._fleet.states()],
         )

@@ -76,7 +76,7 @@ class LoadedModel:
     the load. threads: of one run, 0 where the runtime chose. tuning: what a sweep found, for the next load; None where
     there was none. steady: this is how it runs for the same bits. precision: "fp32", "tf32" or "fp16", of its batches
     but the exact ones. precision_error: of that, the largest difference to fp32 that was seen at load, as a share of
-    max|f|. on_host: operators that compute on the CPU beside a GPU.
+    max|f|. on_host: operators that compute on the CPU beside a GPU. device: that loaded it, by name.
     """
 
     digest: str
@@ -93,6 +93,7 @@ class LoadedModel:
     precision: str = "fp32"
     precision_error: float = 0.0
     on_host: tuple[str, ...] = ()
+    device: str = "cpu"
 
     @property
     def on_gpu(self) -> bool:

@@ -14,7 +14,7 @@ from assayd.engine.bench import swept
 from assayd.engine.observe import observed
 from assayd.engine.on_device import OnDevice, Sent, on_device, runs_on_device
 from assayd.engine.onnxruntime_session import Session
-from assayd.engine.options import MOST_ROWS, SessionOptions, default_rows
+from assayd.engine.options import MOST_ROWS, SessionOptions, default_rows, device_name
 from assayd.engine.probes import Probe, blind_probes, probes_from
 from assayd.engine.program import Buffers, Program
 from assayd.engine.proof import Proof, Verdict, prove
@@ -95,8 +95,8 @@ class InProcessBackend:
 
     @property
     def device(self) -> str:
-        """The provider asked for; each loaded model says what it really got."""
-        return self._options.provider
+        """By the provider asked for; each loaded model says what it really got."""
+        return device_name(self._options)
 
     @property
     def max_batch_rows(self) -> int:
@@ -121,7 +121,8 @@ class InProcessBackend:
         signature = observed(as_filed, blind_probes(programs.signature))
         batching = Batching(False, programs.reason, 1)
         threads = self._options.threads
-        loaded = LoadedModel(digest, signature, batching, plain.provider, len(data), 0.0, threads=threads)
+        about = (plain.provider, len(data), 0.0)
+        loaded = LoadedModel(digest, signature, batching, *about, threads=threads, device=self.device)
         if plain.device.kind == "cuda":
             loaded = replace(loaded, on_host=plain.placement().computed_on_host)
             if loaded.on_host:

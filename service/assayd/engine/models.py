@@ -1,4 +1,4 @@
-"""The models in memory: loaded once, used by many, and gone when room is needed."""
+"""The models in a device's memory: loaded once, used by many, and gone when room is needed."""
 
 from __future__ import annotations
 
@@ -14,8 +14,18 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar, TypeVarTuple
 
 from assayd.engine.backend import Backend, LoadedModel
+from assayd.engine.pulse import Pulse
 from assayd.engine.quarantine import Quarantine, cause_of, cause_word, killed_by_others, verdict
-from assayd.errors import ModelFailed, ModelsFull, Unavailable, WorkerLost, WorkerNotStarted
+from assayd.errors import (
+    DeviceGone,
+    ModelFailed,
+    ModelsFull,
+    ModelUnfit,
+    OutOfMemory,
+    Unavailable,
+    WorkerLost,
+    WorkerNotStarted,
+)
 from assayd.metrics import Metrics
 from assayd.store.store import Store
 from assayd.types.model import Tuning
@@ -43,7 +53,8 @@ class InUse:
 
     tenant: in whose store its file is. pinned: it stays in memory. dropped: it doesn't, once nobody uses it.
     deciding: held while something is decided. steady: how it is run for the same bits in any company, once somebody
-    asked.
+    asked. settled_by: the instance that answered its open question. demoted: why it runs row by row, where that was
+    decided after its load.
     """
 
     loaded: LoadedModel
@@ -53,6 +64,8 @@ class InUse:
     dropped: bool = False
     deciding: asyncio.Lock = field(default_factory=asyncio.Lock)
     steady: LoadedModel | None = None
+    settled_by: Subject | None = None
+    demoted: str | None = None
 
 
 @dataclass(eq=False)
@@ -66,12 +79,14 @@ class _Load:
 
 
 class LoadedModels:
-    """Loads models of the store when they are needed, and unloads the least recently used ones that nobody uses when
-    what they hold comes to more than `max_bytes`, or they are more than `max_models`.
+    """Loads models of the store on one device when they are needed. The least recently used of those that nobody uses
+    leave when what all hold comes to more than `max_bytes`, they are more than `max_models`, or a GPU has no memory for
+    another one.
 
     max_load_s: longest load. max_decide_s: longest proof by a caller's instance. loads_at_once: where a load has a
     process of its own, one that is stuck holds up no other. fingerprint: of the device, under which the store keeps
-    how a model runs fastest on it; empty where that is neither asked nor kept.
+    how a model runs fastest on it; empty where that is neither asked nor kept. quarantine: that of all devices. pulse:
+    whether the device computes.
     """
 
     def __init__(
@@ -86,8 +101,12 @@ class LoadedModels:
         max_decide_s: float = 60.0,
         loads_at_once: int = 1,
         fingerprint: str = "",
+        quarantine: Quarantine | None = None,
+        pulse: Pulse | None = None,
     ) -> None:
         self._backend = backend
+        self._device = backend.device
+        self.pulse = pulse or Pulse(backend)
         self._store = store
         self._metrics = metrics
         self._max_bytes = max_bytes
@@ -100,7 +119,8 @@ class LoadedModels:
         self._wanted: Counter[str] = Counter()
         self._starting = 0
         self._turns = asyncio.Semaphore(min(loads_at_once, max_models))
-        self._quarantine = Quarantine(time.monotonic)
+        self._quarantine = quarantine or Quarantine(time.monotonic)
+        self._adopting: set[str] = set()
         self._threads = ThreadPoolExecutor(loads_at_once, "model-load")
         # Of their own: what is stuck in a load or a proof holds up no revival.
         self._reviving = ThreadPoolExecutor(_REVIVALS_AT_ONCE, "model-revive")
@@ -129,6 +149,52 @@ class LoadedModels:
         model.dropped = False
         return model.loaded
 
+    async def adopt(self, other: InUse) -> None:
+        """Load here as well what runs on another device, as it was decided there. It runs here only when it has come
+        out as it is there. Raises as `use`, and ModelUnfit where it doesn't.
+        """
+        digest, tenant = other.loaded.digest, other.tenant
+        self._adopting.add(digest)
+        try:
+            with self._want(digest):
+                model = await self._loaded(tenant, digest, lambda: self._store.model_bytes(tenant, digest))
+                if other.settled_by is not None:
+                    await self.prove(model, other.settled_by)
+                if other.demoted is not None:
+                    await self.demote(model, other.demoted)
+            if not _alike(model.loaded, other.loaded):
+                self._forget(digest)
+                raise ModelUnfit(f"the model runs otherwise on {self._device} than where it was loaded first")
+        finally:
+            self._adopting.discard(digest)
+
+    def runs(self, digest: str) -> bool:
+        """Whether a model is in memory, and its rows may run."""
+        return digest in self._models and digest not in self._adopting
+
+    def get(self, digest: str) -> InUse | None:
+        """A model that runs."""
+        return self._models[digest] if self.runs(digest) else None
+
+    def has_room(self, size_bytes: int) -> bool:
+        """Whether a model of this size fits beside those that are in use, or have to stay."""
+        kept = [m for m in self._models.values() if m.pinned or not _idle(m)]
+        return len(kept) < self._max_models and sum(map(_held, kept)) + size_bytes <= self._max_bytes
+
+    @property
+    def held_bytes(self) -> int:
+        """Of the models in memory: what their processes hold, or their files where these are larger."""
+        return sum(map(_held, self._models.values()))
+
+    def forget(self, digest: str) -> None:
+        """Unload a model, whoever uses it: another device runs it."""
+        self._forget(digest)
+
+    def forget_all(self) -> None:
+        """Unload everything but what is being decided: the device is lost."""
+        for digest in [d for d, m in self._models.items() if not m.deciding.locked()]:
+            self._forget(digest)
+
     def pin(self, digest: str) -> None:
         """Keep a loaded model in memory, whatever room others need."""
         if digest in self._models:
@@ -145,6 +211,7 @@ class LoadedModels:
         async with model.deciding:
             if model.loaded.open_question:
                 model.loaded = await self._decide(model, self._backend.prove, model.loaded.digest, subject)
+                model.settled_by = None if model.loaded.open_question else subject
                 self._show()
 
     async def demote(self, model: InUse, reason: str) -> None:
@@ -153,7 +220,7 @@ class LoadedModels:
             if model.loaded.batching.batched:
                 data = await self._data(model)
                 model.loaded = await self._decide(model, self._backend.demote, model.loaded.digest, data, reason)
-                model.steady = None
+                model.steady, model.demoted = None, reason
                 self._show()
 
     async def steady(self, model: InUse) -> LoadedModel:
@@ -194,6 +261,7 @@ class LoadedModels:
             except WorkerLost as error:
                 said = {"model": digest, "why": error.message}
                 log.warning("a process was lost while it loaded a model again", extra=said)
+                await self._answers(error)
                 if not killed_by_others(error):
                     self.strike(digest, object())
                     raise verdict(error, "while it was loaded") from error
@@ -229,6 +297,7 @@ class LoadedModels:
         """Wait for a load under way and end the threads."""
         self._threads.shutdown()
         self._reviving.shutdown()
+        self.pulse.close()
 
     async def _loaded(self, tenant: str, digest: str, read: Callable[[], bytes]) -> InUse:
         """The model, loaded once for all who ask meanwhile."""
@@ -263,7 +332,7 @@ class LoadedModels:
         try:
             async with self._turns:
                 with self._place():
-                    loaded = await self._within_time(tenant, digest, read)
+                    loaded = await self._with_memory(tenant, digest, read)
         except Exception:
             self._metrics.model_loads.labels("failed").inc()
             raise
@@ -302,6 +371,15 @@ class LoadedModels:
         finally:
             self._starting -= 1
 
+    async def _with_memory(self, tenant: str, digest: str, read: Callable[[], bytes]) -> LoadedModel:
+        """Load; a GPU's memory is shared by all models there, while a process on the CPU has a limit of its own."""
+        while True:
+            try:
+                return await self._within_time(tenant, digest, read)
+            except OutOfMemory:
+                if not (self.pulse.on_gpu and self._evict()):
+                    raise
+
     async def _within_time(self, tenant: str, digest: str, read: Callable[[], bytes]) -> LoadedModel:
         """Load; a process that is lost on the way may have been ended by others once."""
         load = self._loads[digest]
@@ -319,6 +397,7 @@ class LoadedModels:
                     raise
             except WorkerLost as error:
                 log.warning("a process was lost while it loaded a model", extra={"model": digest, "why": error.message})
+                await self._answers(error)
                 if last or not killed_by_others(error):
                     if error.metadata.get("cause") != _ABANDONED:  # impatient callers are no fault of the model
                         self.strike(digest, object())
@@ -334,6 +413,13 @@ class LoadedModels:
             self._metrics.model_sweeps.inc()
             self._keep(tenant, digest, loaded.tuning)
         return loaded
+
+    async def _answers(self, error: WorkerLost) -> None:
+        """A model can't be blamed for a GPU that nothing runs on any more. Raises DeviceGone."""
+        if cause_of(error) == "gpu" and not await self.pulse.beats():
+            raise DeviceGone(
+                f"{self._device} can't be used any more", metadata=error.metadata, retry_after_s=1.0
+            ) from error
 
     def _keep(self, tenant: str, digest: str, tuning: Tuning) -> None:
         if not self._fingerprint:
@@ -404,7 +490,7 @@ class LoadedModels:
         before = len(self._models)
         for digest in [d for d, m in self._models.items() if m.dropped and _idle(m)]:
             self._forget(digest)
-        while sum(_held(m) for m in self._models.values()) > self._max_bytes and self._evict(keep):
+        while self.held_bytes > self._max_bytes and self._evict(keep):
             pass
         if len(self._models) != before:  # it comes after every call
             self._show()
@@ -418,12 +504,10 @@ class LoadedModels:
         return False
 
     def _show(self) -> None:
-        self._metrics.models_loaded.clear()
-        for model in self._models.values():
-            mode = "batched" if model.loaded.batching.batched else "row_by_row"
-            self._metrics.models_loaded.labels(model.loaded.provider, mode).inc()
-            self._metrics.provider.labels(model.loaded.provider).set(1)
-        self._metrics.models_loaded_bytes.set(sum(m.loaded.size_bytes for m in self._models.values()))
+        kinds = Counter(
+            (m.loaded.provider, "batched" if m.loaded.batching.batched else "row_by_row") for m in self._models.values()
+        )
+        self._metrics.models(self._device, kinds, sum(m.loaded.size_bytes for m in self._models.values()))
 
     async def _off_loop(self, function: Callable[[*Ts], T], *arguments: *Ts) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
@@ -431,6 +515,12 @@ class LoadedModels:
 
 def _idle(model: InUse) -> bool:
     return not model.users and not model.deciding.locked()
+
+
+def _alike(one: LoadedModel, other: LoadedModel) -> bool:
+    """Whether rows that were planned for one may run on the other."""
+    said = [(m.batching, m.provider, m.precision, m.signature, m.open_question) for m in (one, other)]
+    return said[0] == said[1]
 
 
 def _held(model: InUse) -> int:

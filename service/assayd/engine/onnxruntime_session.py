@@ -13,7 +13,7 @@ import numpy as np
 import onnxruntime as ort
 
 from assayd.engine.device_tensor import DeviceTensor
-from assayd.engine.options import SessionOptions
+from assayd.engine.options import SessionOptions, no_cuda
 from assayd.engine.placement import Placement
 from assayd.errors import AssayError, DeviceLost, InvalidModel, ModelFailed, OutOfMemory, Terminated
 from assayd.types.arrays import Array
@@ -97,6 +97,7 @@ class Session:
         if options.provider == "cuda":
             ort.preload_dlls()
             cuda = {
+                "device_id": str(options.device or 0),
                 "use_tf32": "1" if options.precision == "tf32" else "0",
                 "cudnn_conv_algo_search": options.search,
             }
@@ -113,12 +114,13 @@ class Session:
         self._session.disable_fallback()
         self.provider: str = self._session.get_providers()[0]
         if options.provider == "cuda" and self.provider != "CUDAExecutionProvider":
-            told = f"CUDA was asked for, and onnxruntime gave {self.provider}: see deploy/README.md, 'CUDA'"
+            told = f"CUDA was asked for, and onnxruntime gave {self.provider}: {no_cuda()} (deploy/README.md, 'CUDA')"
             if options.required:
                 raise ModelFailed(told)
             log.warning(told)
         self.outputs: list[str] = [output.name for output in self._session.get_outputs()]
-        self.device = Device("cuda" if self.provider == "CUDAExecutionProvider" else "cpu")
+        on_gpu = self.provider == "CUDAExecutionProvider"
+        self.device = Device("cuda", options.device or 0) if on_gpu else Device("cpu")
         self._running = ort.RunOptions()
         self.load_seconds = time.monotonic() - begun
 

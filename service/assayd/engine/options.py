@@ -24,7 +24,9 @@ _SMALL_ROW_BATCH, _LARGE_ROW_BATCH = 32, 10
 
 @dataclass(frozen=True)
 class SessionOptions:
-    """threads: 0 lets onnxruntime choose. provider: "cpu" or "cuda". required: better no session than on another.
+    """threads: 0 lets onnxruntime choose. provider: "cpu" or "cuda". device: which GPU, as CUDA numbers those that it
+    sees; on the CPU the number of a share of the machine, or None where there is one. required: better no session than
+    on another provider.
     gpu_memory_bytes: most that one session's arena takes on a GPU, or None. sweep_s: time for finding how many rows and
     threads suit a model when it is loaded, or a quarter of its load where that is longer; 0 for none.
     precision: of the arithmetic on a GPU, "fp32", "tf32" or "fp16". search: how cuDNN finds a convolution's algorithm.
@@ -38,6 +40,7 @@ class SessionOptions:
 
     threads: int = 0
     provider: str = "cpu"
+    device: int | None = None
     required: bool = False
     spin_us: int | None = None
     gpu_memory_bytes: int | None = None
@@ -82,7 +85,34 @@ def provider_of(wanted: str) -> str:
     """
     if wanted != "auto":
         return wanted
-    return "cuda" if _cuda_devices() and _gpu_runtime() else "cpu"
+    return "cuda" if _cuda_devices() and visible_gpus() and _gpu_runtime() else "cpu"
+
+
+def device_name(options: SessionOptions) -> str:
+    """For metrics and records: "cpu", "cuda:1", or "cpu:1" where the CPU is shared out."""
+    if options.provider == "cuda":
+        return f"cuda:{options.device or 0}"
+    return "cpu" if options.device is None else f"cpu:{options.device}"
+
+
+def visible_gpus() -> int:
+    """How many GPUs CUDA numbers: what its variable names, up to the first that it wouldn't take, or all."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is None:
+        return _cuda_devices()
+    words = [word.strip() for word in named.split(",")]
+    return next((n for n, word in enumerate(words) if not word or word.startswith("-")), len(words))
+
+
+def no_cuda() -> str:
+    """Why there can be no CUDA session on this machine, in words; empty where nothing speaks against it."""
+    if not _gpu_runtime():
+        return "onnxruntime-gpu isn't installed, or onnxruntime was put in its place"
+    if not _cuda_devices():
+        return "the driver shows no NVIDIA GPU"
+    if not visible_gpus():
+        return "CUDA_VISIBLE_DEVICES names no GPU"
+    return "CUDA 13 or cuDNN 9 wasn't found, or doesn't suit the driver"
 
 
 def _cuda_devices() -> int:

@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack, nullcontext
 
-from assayd.engine.models import InUse, LoadedModels
+from assayd.engine.fleet import Fleet
+from assayd.engine.models import InUse
 from assayd.errors import AssayError, RowBudget, TimeBudget
 from assayd.explain.checks import RowsInteract
 from assayd.explain.deadline import before, over_budget
@@ -25,7 +26,7 @@ from assayd.explain.subject import check_names, named
 from assayd.explain.tally import Tally
 from assayd.features.cache import SegmentCache
 from assayd.metrics import Metrics
-from assayd.scheduler.device import DeviceScheduler
+from assayd.scheduler.scheduler import Scheduler
 from assayd.scheduler.work import Job
 from assayd.types.statistics import table_of
 from assayd.types.subject import Subject
@@ -45,8 +46,8 @@ class Explainer:
 
     def __init__(
         self,
-        models: LoadedModels,
-        scheduler: DeviceScheduler,
+        models: Fleet,
+        scheduler: Scheduler,
         offload: Offload,
         metrics: Metrics,
         stack: Stack,
@@ -167,7 +168,7 @@ class Explainer:
         run = model.steady if request.reproducible and model.steady is not None else model.loaded
         if not run.batching.batched:
             notices.append(Notice("ROW_BY_ROW", f"the model runs row by row: {run.batching.reason}"))
-        if self._stack.device == "cuda" and run.provider != "CUDAExecutionProvider":
+        if self._stack.device.startswith("cuda") and run.provider != "CUDAExecutionProvider":
             notices.append(Notice("CPU_FALLBACK", f"this server computes on CUDA, and the model got {run.provider}"))
         return tuple(notices)
 

@@ -105,7 +105,7 @@ class InstanceRun:
             shared.tally.check((beside + plan.size + plan.later) * request.instances)
         plan = self._allowance.grant(plan, beside) or replace(plan, size=0)
         self._ask(beside + plan.size)
-        shared.places.suit(beside + plan.size, self._model.batching.max_rows)
+        shared.places.suit(beside + plan.size, self._model.batching.max_rows * shared.scheduler.devices)
         return explanation, plan
 
     async def _rounds(
@@ -177,7 +177,8 @@ class InstanceRun:
             partial=self._allowance.cut_short,
             drawn=drawn,
         )
-        about = (shared.job.request_id, request, result, self._subject, self._model, shared.stack)
+        devices = {name for work in self._works for name in work.devices}
+        about = (shared.job.request_id, request, result, self._subject, self._model, shared.stack, devices)
         return replace(result, record=record_of(*about))
 
     # ---- rows ------------------------------------------------------------------------------------------------------
@@ -189,7 +190,9 @@ class InstanceRun:
     def _submit(self, plan: Plan, readout: Readout, *, alone: bool = False, least: int = 0) -> Work:
         padded = self._request.reproducible and self._model.batching.batched and not alone
         about = (self._shared.job, self._model, self._subject)
-        work = Work(*about, plan, readout, alone, padded, least, self._exact)
+        # Another device may be of another kind, and then gives other bits.
+        device = self._model.device if self._request.reproducible else ""
+        work = Work(*about, plan, readout, alone, padded, least, self._exact, device)
         self._works.append(work)
         self._shared.scheduler.submit(work)
         return work

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from assayd.engine.backend import Whole
-from assayd.engine.models import LoadedModels
+from assayd.engine.fleet import Fleet
 from assayd.errors import InvalidRequest
 from assayd.explain.deadline import before
 from assayd.explain.inputs import check_inputs
@@ -11,7 +11,7 @@ from assayd.explain.outcome import Predicted, Used
 from assayd.explain.request import PredictRequest
 from assayd.explain.tally import Tally
 from assayd.metrics import Metrics
-from assayd.scheduler.device import DeviceScheduler
+from assayd.scheduler.scheduler import Scheduler
 from assayd.scheduler.work import Job, Work
 from assayd.types.rows import Plan, SampleRows
 from assayd.types.subject import Subject
@@ -20,9 +20,7 @@ from assayd.types.subject import Subject
 class Predictor:
     """Answers Predict."""
 
-    def __init__(
-        self, models: LoadedModels, scheduler: DeviceScheduler, metrics: Metrics, *, max_request_rows: int
-    ) -> None:
+    def __init__(self, models: Fleet, scheduler: Scheduler, metrics: Metrics, *, max_request_rows: int) -> None:
         self._models = models
         self._scheduler = scheduler
         self._metrics = metrics

@@ -16,7 +16,7 @@ from assayd.explain.subject import Cut, build_subject
 from assayd.explain.tally import Tally
 from assayd.explain.targets import with_labels
 from assayd.features.segments import segments_of
-from assayd.scheduler.device import DeviceScheduler
+from assayd.scheduler.scheduler import Scheduler
 from assayd.scheduler.work import Job
 from assayd.types.method import Explanation, drawn_cells
 from assayd.types.request import Superpixels
@@ -36,7 +36,7 @@ class Preparation:
     request: ExplainRequest
     explained: tuple[str, ...]
     job: Job
-    scheduler: DeviceScheduler
+    scheduler: Scheduler
     offload: Offload
     tally: Tally
     stack: Stack

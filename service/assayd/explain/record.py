@@ -6,7 +6,7 @@ A record holds digests in place of tensors, the same that PutTensor gives them.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -49,8 +49,9 @@ def record_of(
     subject: Subject,
     model: LoadedModel,
     stack: Stack,
+    devices: Collection[str],
 ) -> bytes:
-    """The record of one instance as canonical JSON (RFC 8785)."""
+    """The record of one instance as canonical JSON (RFC 8785). devices: those that ran rows of it."""
     segments = {} if result.segments is None else result.segments.ids
     return canonical(
         {
@@ -86,7 +87,8 @@ def record_of(
             "completion": "partial" if result.partial else "full",
             "rows": {"asked": result.rows_asked, "scored": result.rows_scored, "run": result.rows_run},
             "engine": {
-                "device": stack.device,
+                "device": model.device,
+                "devices": sorted(devices),
                 "provider": model.provider,
                 "threads": model.threads,
                 "precision": "fp32" if request.exact else model.precision,

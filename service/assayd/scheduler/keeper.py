@@ -28,16 +28,15 @@ class Models(Protocol):
 class Revives(Protocol):
     """Who starts processes again."""
 
-    @property
-    def reviving(self) -> Collection[str]:
-        """Digests of models whose process is being started again."""
+    def is_reviving(self, device: str, digest: str) -> bool:
+        """Whether a model's process is being started again."""
 
-    def revive(self, digest: str, cause: str) -> None:
+    def revive(self, device: str, digest: str, cause: str) -> None:
         """Start it again. cause: a word."""
 
 
 class Keeper:
-    """Revives the dead, ends those that don't answer, and keeps the gauges of workers.
+    """Of one device: revives the dead, ends those that don't answer, and keeps the gauges of workers.
 
     A process that is silent while it loads, for the first time or again, is ended too: whoever waits for the load then
     knows what to do. serving: false while every model in memory is without a process, and while the server can open
@@ -59,9 +58,9 @@ class Keeper:
         self._show(workers)
         kept = [w for w in workers if w.digest in self._models.digests]
         for worker in kept:
-            if not worker.alive and worker.digest not in self._scheduler.reviving:
+            if not worker.alive and not self._scheduler.is_reviving(self._backend.device, worker.digest):
                 log.warning("a model's process is dead", extra={"model": worker.digest, "why": worker.cause})
-                self._scheduler.revive(worker.digest, cause_word(worker.cause))
+                self._scheduler.revive(self._backend.device, worker.digest, cause_word(worker.cause))
         self.serving = _can_open() and (not kept or any(w.alive for w in kept))
 
     def close(self) -> None:
@@ -81,8 +80,7 @@ class Keeper:
 
     def _show(self, workers: list[Worker]) -> None:
         alive = [w for w in workers if w.alive]
-        self._metrics.workers_alive.set(len(alive))
-        self._metrics.worker_memory_bytes.set(sum(w.rss_bytes for w in alive))
+        self._metrics.workers(self._backend.device, len(alive), sum(w.rss_bytes for w in alive))
 
 
 def _can_open() -> bool:

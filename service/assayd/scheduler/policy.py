@@ -24,7 +24,7 @@ Account: TypeAlias = tuple[Hashable, ...]
 class Waiting:
     """What the policy sees of one work. rows: that no batch has taken yet. alone: they share no batch. since: when it
     was submitted. evenly: its job's works go on together, each once it has the rows that it needs to say anything.
-    accounts: those that its device time is charged to.
+    device: the only one that may run it, or "". accounts: those that its device time is charged to.
     """
 
     number: int
@@ -38,6 +38,7 @@ class Waiting:
     since: float
     evenly: bool = False
     needs: int = 0
+    device: str = ""
     accounts: tuple[Account, Account, Account] = field(init=False)
 
     def __post_init__(self) -> None:

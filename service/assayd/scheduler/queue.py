@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Container, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 
 from assayd.errors import DeadlinePassed, QueueFull
@@ -72,6 +72,7 @@ class Queue:
             work.submitted,
             work.job.evenly,
             work.least,
+            work.device,
         )
         self._works[work.number] = (work, view)
         self._ledger.join(view)
@@ -95,10 +96,10 @@ class Queue:
                 self.drop(work)
 
     def take(
-        self, *, full_only: bool, without: Container[str] = (), beside: Work | None = None
+        self, *, full_only: bool, can: Callable[[Waiting], bool], beside: Work | None = None
     ) -> list[Slice] | Hold | None:
-        """The next batch, by the policy; its rows wait no more. without: digests of models that can't run now. beside:
-        what can go with this work, which runs alone: others that do, or its own job's rows where nobody else waits.
+        """The next batch, by the policy; its rows wait no more. can: what may run where it is to run. beside: what can
+        go with this work, which runs alone: others that do, or its own job's rows where nobody else waits.
         """
         now = time.monotonic()
         for work, _ in list(self._works.values()):
@@ -106,7 +107,7 @@ class Queue:
                 work.fail(DeadlinePassed("the deadline passed while rows were waiting for the device"))
             if work.finished.done():
                 self.drop(work)
-        views = [view for _, view in self._works.values() if view.digest not in without]
+        views = [view for _, view in self._works.values() if can(view)]
         if beside is not None:
             views = _beside(views, beside)
         state = State(views, self._ledger.used, self._ledger.row_cost, self.expected)
@@ -131,6 +132,17 @@ class Queue:
     def measured(self, batch_key: Hashable, rows: int, seconds: float) -> None:
         """A batch took this long."""
         self._ledger.measured(batch_key, rows, seconds)
+
+    def seconds_by_digest(self) -> dict[str, float]:
+        """By model, what its waiting rows take of one device, where that was measured. Not of those that may run on one
+        device alone.
+        """
+        found: dict[str, float] = {}
+        for _, view in self._works.values():
+            cost = self._ledger.row_cost.get(view.batch_key)
+            if cost is not None and not view.device:
+                found[view.digest] = found.get(view.digest, 0.0) + view.rows * cost
+        return found
 
     def _grant(self, grant: Grant) -> Slice:
         work, view = self._works[grant.number]

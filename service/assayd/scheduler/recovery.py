@@ -19,11 +19,16 @@ from assayd.scheduler.work import Job
 log = logging.getLogger(__name__)
 
 
-class Reviver(Protocol):
-    """Starts processes for models again, and remembers which end them."""
+class Models(Protocol):
+    """Which models are loaded where. Starts processes for them again, and remembers which end them."""
 
-    async def revive(self, digest: str, cause: str) -> None:
-        """Start a process again. cause: of the loss, a word. Raises AssayError where the model can't run again."""
+    def runs(self, device: str, digest: str) -> bool:
+        """Whether a model is loaded on a device."""
+
+    async def revive(self, device: str, digest: str, cause: str) -> None:
+        """Start a process again. cause: of the loss, a word. Raises AssayError where the model can't run again on any
+        device.
+        """
 
     def strike(self, digest: str, by: object) -> None:
         """The model was proven to have ended its process, by a request: each counts once."""
@@ -36,31 +41,38 @@ class Recovery:
     process dies a second time are the cause, unless somebody else killed it.
     """
 
-    def __init__(self, queue: Queue, models: Reviver) -> None:
+    def __init__(self, queue: Queue, models: Models) -> None:
         self._queue = queue
         self._models = models
         self._again: deque[Slice] = deque()
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._strikes: WeakKeyDictionary[Job, int] = WeakKeyDictionary()
         self.draining = False
 
-    @property
-    def reviving(self) -> frozenset[str]:
-        """Digests of models that can't run now."""
-        return frozenset(self._tasks)
+    def is_reviving(self, device: str, digest: str) -> bool:
+        """Whether a model's process is being started again."""
+        return (device, digest) in self._tasks
 
-    def next(self) -> list[Slice] | None:
-        """Rows to run again by themselves, if some can."""
+    def will_run(self, device: str, digest: str) -> bool:
+        """Whether a model is on a device, or soon may be again."""
+        return self.is_reviving(device, digest) or self._models.runs(device, digest)
+
+    def can(self, device: str, digest: str, only: str) -> bool:
+        """Whether a device may run a model's rows now. only: the one device that may, or ""."""
+        return only in ("", device) and not self.is_reviving(device, digest) and self._models.runs(device, digest)
+
+    def next(self, device: str) -> list[Slice] | None:
+        """Rows to run again by themselves, if some can on this device."""
         for _ in range(len(self._again)):
             waiting = self._again.popleft()
             if waiting.work.finished.done():
                 continue
-            if waiting.work.model.digest not in self._tasks:
+            if self.can(device, waiting.work.model.digest, waiting.work.device):
                 return [waiting]
             self._again.append(waiting)
         return None
 
-    def lost(self, slices: Sequence[Slice], error: WorkerLost) -> None:
+    def lost(self, device: str, slices: Sequence[Slice], error: WorkerLost) -> None:
         """The process died with this batch."""
         if error.metadata.get("cause") == STUCK:
             self.stopped(slices)
@@ -69,7 +81,7 @@ class Recovery:
                 self._strike(slices[0])
             for one in slices:
                 self._send_back(one, _verdict(error))
-        self.revive(slices[0].work.model.digest, cause_of(error))
+        self.revive(device, slices[0].work.model.digest, cause_of(error))
 
     def stopped(self, slices: Sequence[Slice]) -> None:
         """The batch was told to stop, since it took too long or nobody waited for it any more."""
@@ -93,10 +105,11 @@ class Recovery:
         self._again.extend(slices)
         self._queue.changed.set()
 
-    def revive(self, digest: str, cause: str) -> None:
-        """Start a process for a model again; its rows wait meanwhile."""
-        if digest not in self._tasks:
-            self._tasks[digest] = asyncio.create_task(self._revive(digest, cause), name="revive")
+    def revive(self, device: str, digest: str, cause: str) -> None:
+        """Start a process for a model again; its rows wait meanwhile, or run on other devices."""
+        if not self.is_reviving(device, digest):
+            task = asyncio.create_task(self._revive(device, digest, cause), name="revive")
+            self._tasks[device, digest] = task
 
     def close(self) -> None:
         """Stop reviving."""
@@ -122,16 +135,16 @@ class Recovery:
             self._again.append(replace(one, again=True))
             self._queue.changed.set()
 
-    async def _revive(self, digest: str, cause: str) -> None:
+    async def _revive(self, device: str, digest: str, cause: str) -> None:
         try:
-            await self._models.revive(digest, cause)
+            await self._models.revive(device, digest, cause)
         except AssayError as error:
             self._fail_all(digest, error)
         except Exception:
             log.exception("a model's process can't be started again", extra={"model": digest})
             self._fail_all(digest, WorkerLost("the model's process can't be started again", retry_after_s=1.0))
         finally:
-            del self._tasks[digest]
+            del self._tasks[device, digest]
             self._queue.changed.set()
 
     def _fail_all(self, digest: str, error: AssayError) -> None:

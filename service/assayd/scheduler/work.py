@@ -68,7 +68,7 @@ class Work:
     scored_rows: so many of its first rows are scored.
     alone: its rows go one by one and share no batch. padded: its batches all have one size, filled up where they have
     fewer rows. exact: in fp32, whatever the device's precision. least: with fewer of its first rows nothing can be
-    said.
+    said. device: the only one that may run it; "" for any that has the model. devices: those that ran it.
     """
 
     job: Job
@@ -80,6 +80,8 @@ class Work:
     padded: bool = False
     least: int = 0
     exact: bool = False
+    device: str = ""
+    devices: set[str] = field(default_factory=set)
     number: int = field(default_factory=lambda: next(_numbers))
     submitted: float = 0.0
     computing: float = 0.0

@@ -141,6 +141,10 @@ class FakeServer(
             limits=server_service_pb2.Limits(max_message_bytes=64 << 20, max_batch_rows=64),
             providers=["CPUExecutionProvider"],
             versions={"onnxruntime": "1.31.1"},
+            devices=[
+                server_service_pb2.Device(name="cuda:0", serving=True, models_loaded=2),
+                server_service_pb2.Device(name="cuda:1", serving=False),
+            ],
         )
 
     def Predict(self, request, context):

@@ -166,6 +166,7 @@ def test_info(client):
     assert info.limits.max_batch_rows == 64
     assert info.providers == ("CPUExecutionProvider",)
     assert info.versions == {"onnxruntime": "1.31.1"}
+    assert info.devices == (assay.DeviceInfo("cuda:0", True, 2), assay.DeviceInfo("cuda:1", False, 0))
 
 
 def test_token_and_trace_context_go_with_each_call(server):

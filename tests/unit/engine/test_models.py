@@ -27,6 +27,8 @@ from assayd.types.subject import Subject
 class FakeBackend:
     """Loads what it is told to in no time; b"bad" is no model, b"open" leaves its question open."""
 
+    device = "cpu"
+
     def __init__(self):
         self.loads, self.unloads, self.demoted, self.proven = [], [], [], []
         self.tunings = []

@@ -4,7 +4,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from assayd.engine.onnxruntime_session import Session, SessionOptions, said
+from assayd.engine.onnxruntime_session import Device, Session, SessionOptions, said
 from assayd.errors import DeviceLost, InvalidModel, ModelFailed, OutOfMemory
 from tests.models import zoo
 
@@ -171,9 +171,12 @@ def test_the_provider_is_the_one_the_session_got(given):
     assert load(b"").provider == "SomeExecutionProvider"
 
 
-def test_cuda_that_silently_became_cpu_is_refused_where_it_is_required_and_else_told(given, caplog):
+def test_cuda_that_silently_became_cpu_is_refused_where_it_is_required_and_else_told(given, caplog, monkeypatch):
     given(providers=["CPUExecutionProvider"])
     with pytest.raises(ModelFailed, match="CUDA was asked for, and onnxruntime gave CPUExecutionProvider"):
+        load(b"", SessionOptions(provider="cuda", required=True))
+    monkeypatch.setattr("assayd.engine.onnxruntime_session.no_cuda", lambda: "the driver shows no NVIDIA GPU")
+    with pytest.raises(ModelFailed, match=r"CPUExecutionProvider: the driver shows no NVIDIA GPU \(deploy"):
         load(b"", SessionOptions(provider="cuda", required=True))
     assert not caplog.messages
     assert load(b"", SessionOptions(provider="cuda")).provider == "CPUExecutionProvider"
@@ -208,4 +211,23 @@ def test_tf32_is_off_unless_it_is_asked_for(given, monkeypatch, precision, flag)
     made = ort.InferenceSession
     monkeypatch.setattr(ort, "InferenceSession", lambda *a, providers, **k: asked.append(providers) or made(*a, **k))
     load(b"", SessionOptions(provider="cuda", precision=precision, search="EXHAUSTIVE"))
-    assert asked[0][0] == ("CUDAExecutionProvider", {"use_tf32": flag, "cudnn_conv_algo_search": "EXHAUSTIVE"})
+    (provider, given_to_it), cpu = asked[0]
+    assert (provider, cpu) == ("CUDAExecutionProvider", "CPUExecutionProvider")
+    assert given_to_it == {"device_id": "0", "use_tf32": flag, "cudnn_conv_algo_search": "EXHAUSTIVE"}
+
+
+def test_a_session_computes_on_the_gpu_that_it_is_given_and_looks_for_its_libraries_first(given, monkeypatch):
+    given(providers=["CUDAExecutionProvider"])
+    happened = []
+    made = ort.InferenceSession
+    monkeypatch.setattr(ort, "preload_dlls", lambda: happened.append("libraries"))
+    monkeypatch.setattr(
+        ort, "InferenceSession", lambda *a, providers, **k: happened.append(providers[0]) or made(*a, **k)
+    )
+    session = load(b"", SessionOptions(provider="cuda", device=3))
+    libraries, (_, options) = happened
+    assert (libraries, options["device_id"]) == ("libraries", "3")
+    assert session.device == Device("cuda", 3)
+    happened.clear()
+    assert load(b"", SessionOptions(device=1)).device == Device("cuda", 1)  # the provider is what it is given here
+    assert happened == ["CPUExecutionProvider"]

@@ -4,6 +4,7 @@ import asyncio
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 
+from assayd.engine.fleet import Device, Fleet
 from assayd.engine.in_process import InProcessBackend
 from assayd.engine.models import LoadedModels
 from assayd.engine.onnxruntime_session import SessionOptions
@@ -14,7 +15,7 @@ from assayd.explain.record import Stack
 from assayd.explain.request import ExplainRequest
 from assayd.methods import METHODS
 from assayd.metrics import Metrics
-from assayd.scheduler.device import DeviceScheduler
+from assayd.scheduler.scheduler import Scheduler
 from assayd.scheduler.work import Caller, Job
 from assayd.types.model import ModelSpec, ModelVersion
 from assayd.types.request import Elements, TargetSpec
@@ -40,12 +41,17 @@ class OneModel:
 
 
 @asynccontextmanager
-async def service(data, *, backend=None, max_request_rows=10_000, instances_in_flight=4, gather_ms=1, device="cpu"):
-    """Everything behind the servicers, for one model; `explain(request)` and `predict(request)` run."""
+async def service(
+    data, *, backend=None, beside=(), max_request_rows=10_000, instances_in_flight=4, gather_ms=1, device="cpu"
+):
+    """Everything behind the servicers, for one model; `explain(request)` and `predict(request)` run. beside: backends
+    of further devices.
+    """
     metrics = Metrics()
     backend = backend or InProcessBackend(SessionOptions(threads=1), 8)
-    models = LoadedModels(backend, OneModel(data), metrics, 10**9)
-    scheduler = DeviceScheduler(backend, metrics, models, gather_ms=gather_ms, max_queued_rows=10**6, max_batch_s=60)
+    backends = (backend, *beside)
+    models = Fleet([Device(b, LoadedModels(b, OneModel(data), metrics, 10**9)) for b in backends], metrics)
+    scheduler = Scheduler(backends, metrics, models, gather_ms=gather_ms, max_queued_rows=10**6, max_batch_s=60)
     offload = Offload()
     scheduler.start()
     explainer = Explainer(
@@ -80,7 +86,8 @@ async def service(data, *, backend=None, max_request_rows=10_000, instances_in_f
         await scheduler.stop()
         offload.close()
         models.close()
-        backend.close()
+        for each in backends:
+            each.close()
 
 
 async def until(condition):

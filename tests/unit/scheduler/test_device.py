@@ -11,7 +11,7 @@ from assayd.engine.backend import LoadedModel, in_turn
 from assayd.errors import DeadlinePassed, Draining, ModelFailed, OutOfMemory, QueueFull
 from assayd.metrics import Metrics
 from assayd.scheduler import queue
-from assayd.scheduler.device import DeviceScheduler
+from assayd.scheduler.scheduler import Scheduler
 from assayd.scheduler.work import Caller, Job, Work
 from assayd.types.model import Batching, Signature
 from assayd.types.rows import Pick, Plan, SampleRows
@@ -58,9 +58,12 @@ class Models:
     def __init__(self, backend):
         self.backend, self.revived, self.strikes = backend, 0, []
 
-    async def revive(self, digest, cause):
+    async def revive(self, device, digest, cause):
         await asyncio.sleep(0.01)
         self.revived += 1
+
+    def runs(self, device, digest):
+        return True
 
     def strike(self, digest, by):
         self.strikes.append(digest)
@@ -85,7 +88,7 @@ def backend():
 
 @pytest.fixture
 async def scheduler(backend):
-    device = DeviceScheduler(backend, Metrics(), Models(backend), gather_ms=20, max_queued_rows=1000, max_batch_s=60)
+    device = Scheduler([backend], Metrics(), Models(backend), gather_ms=20, max_queued_rows=1000, max_batch_s=60)
     device.start()
     yield device
     backend.gate.set()
@@ -252,7 +255,7 @@ async def test_a_full_queue_refuses_and_says_when_to_come_back(scheduler, backen
 
 
 async def test_stop_answers_whoever_waits(backend):
-    device = DeviceScheduler(backend, Metrics(), Models(backend), gather_ms=0, max_queued_rows=1000, max_batch_s=60)
+    device = Scheduler([backend], Metrics(), Models(backend), gather_ms=0, max_queued_rows=1000, max_batch_s=60)
     device.start()
     backend.gate.clear()
     running = asyncio.create_task(score(device, work([1])))
@@ -286,7 +289,7 @@ async def test_a_model_that_runs_row_by_row_gets_each_row_by_itself_and_few_hops
     assert scored.tolist() == list(range(40))
     assert backend.batches == [1] * 40
     assert rows.job.usage.batches == 40
-    assert scheduler._metrics.batches._value.get() == 40
+    assert scheduler._devices[0]._metrics.batches._value.get() == 40
 
 
 async def test_a_row_that_fails_among_rows_run_in_turn_fails_its_work(scheduler):
@@ -315,7 +318,7 @@ async def test_what_runs_alone_takes_the_next_batch_along(scheduler, backend):
     assert await alone_and_together(scheduler, job, [1, 2], [3, 4, 5]) == [[1, 2], [3, 4, 5]]
     assert calls == [[1, 1, 3]]
     assert (job.usage.batches, job.usage.rows_run) == (1, 5)
-    assert scheduler._metrics.alone_checks._value.get() == 2
+    assert scheduler._devices[0]._metrics.alone_checks._value.get() == 2
 
 
 async def test_costly_rows_that_run_alone_hold_up_no_batch(scheduler, backend):

@@ -13,6 +13,8 @@ from assayd.scheduler.keeper import Keeper
 
 
 class Backend:
+    device = "cpu"
+
     def __init__(self, *workers, silent=()):
         self.found, self.silent, self.kills, self.pinged = list(workers), silent, [], []
 
@@ -34,7 +36,10 @@ class Scheduler:
     def __init__(self, *reviving):
         self.reviving, self.revived = set(reviving), []
 
-    def revive(self, digest, cause):
+    def is_reviving(self, device, digest):
+        return digest in self.reviving
+
+    def revive(self, device, digest, cause):
         self.revived.append((digest, cause))
 
 

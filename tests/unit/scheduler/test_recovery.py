@@ -9,8 +9,8 @@ import pytest
 
 from assayd.errors import DeadlinePassed, Draining, ModelFailed, ModelQuarantined, OutOfMemory, Terminated, WorkerLost
 from assayd.metrics import Metrics
-from assayd.scheduler.device import DeviceScheduler
 from assayd.scheduler.queue import Slice
+from assayd.scheduler.scheduler import Scheduler
 from assayd.scheduler.watchdog import overdue
 from assayd.scheduler.work import Caller, Job
 from tests.unit.explain.made import until
@@ -68,8 +68,8 @@ class Reviving(Models):
 
     refusal = None
 
-    async def revive(self, digest, cause):
-        await super().revive(digest, cause)
+    async def revive(self, device, digest, cause):
+        await super().revive(device, digest, cause)
         if self.refusal is not None:
             raise self.refusal
         self.backend.dead = False
@@ -87,7 +87,7 @@ def models(backend):
 
 @pytest.fixture
 async def scheduler(backend, models):
-    device = DeviceScheduler(backend, Metrics(), models, gather_ms=20, max_queued_rows=1000, max_batch_s=0.4)
+    device = Scheduler([backend], Metrics(), models, gather_ms=20, max_queued_rows=1000, max_batch_s=0.4)
     device.start()
     yield device
     for event in (backend.gate, backend.stop, backend.end):
@@ -154,13 +154,13 @@ async def test_a_model_that_cannot_be_revived_fails_all_who_wait(scheduler, back
 async def test_other_models_go_on_meanwhile(scheduler, backend, models):
     release = asyncio.Event()
 
-    async def slow(digest, cause):
+    async def slow(device, digest, cause):
         await release.wait()
         backend.dead = False
 
     models.revive = slow
     lost = asyncio.create_task(score(scheduler, work([KILLER])))
-    await until(lambda: scheduler.reviving)
+    await until(lambda: scheduler.is_reviving("fake", "m"))
     backend.dead = False  # the other model's process lives
     assert (await score(scheduler, work([3], loaded=model(digest="n")))).tolist() == [3]
     waiting = asyncio.create_task(score(scheduler, work([4])))
@@ -241,7 +241,7 @@ async def test_a_request_of_many_poison_rows_is_ended_before_all_of_them_ran(sch
 @pytest.mark.parametrize("value", [ENDLESS, DEAF])
 async def test_while_it_drains_a_stuck_batch_leaves_others_their_time(scheduler, backend, models, value):
     """Its limit alone, 100 s, would take all of the grace."""
-    scheduler._watchdog._max_batch_s = 100
+    scheduler._devices[0]._watchdog._max_batch_s = 100
     stuck = asyncio.create_task(score(scheduler, work([value])))
     await until(lambda: backend.runs)
     others = [asyncio.create_task(score(scheduler, work([n]))) for n in range(3)]
@@ -254,7 +254,7 @@ async def test_while_it_drains_a_stuck_batch_leaves_others_their_time(scheduler,
 
 
 async def test_while_it_drains_rows_run_again_behind_the_others(scheduler, backend):
-    scheduler._watchdog._max_batch_s = 100
+    scheduler._devices[0]._watchdog._max_batch_s = 100
     backend.gate.clear()
     hold = asyncio.create_task(score(scheduler, work([0])))
     await asyncio.sleep(0.05)
@@ -287,8 +287,8 @@ async def test_in_the_end_all_rows_fail_wherever_they_are(scheduler, backend):
 
 async def test_dead_without_a_batch_is_revived_on_demand(scheduler, backend, models):
     backend.dead = True
-    scheduler.revive("m", "gone")
-    assert scheduler.reviving == {"m"}
+    scheduler.revive("fake", "m", "gone")
+    assert scheduler.is_reviving("fake", "m")
     assert (await score(scheduler, work([1]))).tolist() == [1]
     assert models.revived == 1
 

@@ -51,6 +51,7 @@ def info(info: ServerInfo, as_json: bool) -> None:
     print(f"assayd {info.version}")
     print(f"  methods    {', '.join(f'{name} (revision {r})' for name, r in info.methods.items()) or 'none'}")
     print(f"  providers  {', '.join(info.providers) or 'none'}")
+    print(f"  devices    {', '.join(d.name if d.serving else f'{d.name} (lost)' for d in info.devices)}")
     for name, value in dataclasses.asdict(info.limits).items():
         print(f"  {name:22} {value:,}")
     print(f"  versions   {', '.join(f'{name} {v}' for name, v in sorted(info.versions.items()))}")

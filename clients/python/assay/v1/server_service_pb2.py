@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x61ssay/v1/server_service.proto\x12\x08\x61ssay.v1\"\x10\n\x0eGetInfoRequest\",\n\nMethodInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x05\"\xa5\x01\n\x06Limits\x12\x19\n\x11max_message_bytes\x18\x01 \x01(\x03\x12\x17\n\x0fmax_model_bytes\x18\x02 \x01(\x03\x12\x18\n\x10max_request_rows\x18\x03 \x01(\x03\x12\x17\n\x0fmax_queued_rows\x18\x04 \x01(\x03\x12\x1c\n\x14max_deadline_seconds\x18\x05 \x01(\x01\x12\x16\n\x0emax_batch_rows\x18\x06 \x01(\x05\"\xea\x01\n\x0fGetInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12%\n\x07methods\x18\x02 \x03(\x0b\x32\x14.assay.v1.MethodInfo\x12 \n\x06limits\x18\x03 \x01(\x0b\x32\x10.assay.v1.Limits\x12\x11\n\tproviders\x18\x04 \x03(\t\x12\x39\n\x08versions\x18\x05 \x03(\x0b\x32\'.assay.v1.GetInfoResponse.VersionsEntry\x1a/\n\rVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x32O\n\rServerService\x12>\n\x07GetInfo\x12\x18.assay.v1.GetInfoRequest\x1a\x19.assay.v1.GetInfoResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x61ssay/v1/server_service.proto\x12\x08\x61ssay.v1\"\x10\n\x0eGetInfoRequest\",\n\nMethodInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x05\"\xa5\x01\n\x06Limits\x12\x19\n\x11max_message_bytes\x18\x01 \x01(\x03\x12\x17\n\x0fmax_model_bytes\x18\x02 \x01(\x03\x12\x18\n\x10max_request_rows\x18\x03 \x01(\x03\x12\x17\n\x0fmax_queued_rows\x18\x04 \x01(\x03\x12\x1c\n\x14max_deadline_seconds\x18\x05 \x01(\x01\x12\x16\n\x0emax_batch_rows\x18\x06 \x01(\x05\">\n\x06\x44\x65vice\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07serving\x18\x02 \x01(\x08\x12\x15\n\rmodels_loaded\x18\x03 \x01(\x05\"\x8d\x02\n\x0fGetInfoResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12%\n\x07methods\x18\x02 \x03(\x0b\x32\x14.assay.v1.MethodInfo\x12 \n\x06limits\x18\x03 \x01(\x0b\x32\x10.assay.v1.Limits\x12\x11\n\tproviders\x18\x04 \x03(\t\x12\x39\n\x08versions\x18\x05 \x03(\x0b\x32\'.assay.v1.GetInfoResponse.VersionsEntry\x12!\n\x07\x64\x65vices\x18\x06 \x03(\x0b\x32\x10.assay.v1.Device\x1a/\n\rVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x32O\n\rServerService\x12>\n\x07GetInfo\x12\x18.assay.v1.GetInfoRequest\x1a\x19.assay.v1.GetInfoResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,10 +39,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_METHODINFO']._serialized_end=105
   _globals['_LIMITS']._serialized_start=108
   _globals['_LIMITS']._serialized_end=273
-  _globals['_GETINFORESPONSE']._serialized_start=276
-  _globals['_GETINFORESPONSE']._serialized_end=510
-  _globals['_GETINFORESPONSE_VERSIONSENTRY']._serialized_start=463
-  _globals['_GETINFORESPONSE_VERSIONSENTRY']._serialized_end=510
-  _globals['_SERVERSERVICE']._serialized_start=512
-  _globals['_SERVERSERVICE']._serialized_end=591
+  _globals['_DEVICE']._serialized_start=275
+  _globals['_DEVICE']._serialized_end=337
+  _globals['_GETINFORESPONSE']._serialized_start=340
+  _globals['_GETINFORESPONSE']._serialized_end=609
+  _globals['_GETINFORESPONSE_VERSIONSENTRY']._serialized_start=562
+  _globals['_GETINFORESPONSE_VERSIONSENTRY']._serialized_end=609
+  _globals['_SERVERSERVICE']._serialized_start=611
+  _globals['_SERVERSERVICE']._serialized_end=690
 # @@protoc_insertion_point(module_scope)

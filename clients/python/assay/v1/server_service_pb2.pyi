@@ -33,8 +33,18 @@ class Limits(_message.Message):
     max_batch_rows: int
     def __init__(self, max_message_bytes: _Optional[int] = ..., max_model_bytes: _Optional[int] = ..., max_request_rows: _Optional[int] = ..., max_queued_rows: _Optional[int] = ..., max_deadline_seconds: _Optional[float] = ..., max_batch_rows: _Optional[int] = ...) -> None: ...
 
+class Device(_message.Message):
+    __slots__ = ("name", "serving", "models_loaded")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SERVING_FIELD_NUMBER: _ClassVar[int]
+    MODELS_LOADED_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    serving: bool
+    models_loaded: int
+    def __init__(self, name: _Optional[str] = ..., serving: bool = ..., models_loaded: _Optional[int] = ...) -> None: ...
+
 class GetInfoResponse(_message.Message):
-    __slots__ = ("version", "methods", "limits", "providers", "versions")
+    __slots__ = ("version", "methods", "limits", "providers", "versions", "devices")
     class VersionsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -47,9 +57,11 @@ class GetInfoResponse(_message.Message):
     LIMITS_FIELD_NUMBER: _ClassVar[int]
     PROVIDERS_FIELD_NUMBER: _ClassVar[int]
     VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    DEVICES_FIELD_NUMBER: _ClassVar[int]
     version: str
     methods: _containers.RepeatedCompositeFieldContainer[MethodInfo]
     limits: Limits
     providers: _containers.RepeatedScalarFieldContainer[str]
     versions: _containers.ScalarMap[str, str]
-    def __init__(self, version: _Optional[str] = ..., methods: _Optional[_Iterable[_Union[MethodInfo, _Mapping]]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., providers: _Optional[_Iterable[str]] = ..., versions: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    devices: _containers.RepeatedCompositeFieldContainer[Device]
+    def __init__(self, version: _Optional[str] = ..., methods: _Optional[_Iterable[_Union[MethodInfo, _Mapping]]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., providers: _Optional[_Iterable[str]] = ..., versions: _Optional[_Mapping[str, str]] = ..., devices: _Optional[_Iterable[_Union[Device, _Mapping]]] = ...) -> None: ...

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from assayd.engine.backend import Batch, ChunkResult, LoadedModel, NotRun, Prepared, Worker
-from assayd.engine.options import MOST_ROWS, SessionOptions
+from assayd.engine.options import MOST_ROWS, SessionOptions, device_name
 from assayd.engine.worker.process import Counters, Process, Waiting
 from assayd.engine.worker.room import MemoryKills
 from assayd.engine.worker.spawn import start
@@ -63,8 +63,8 @@ class WorkerBackend:
 
     @property
     def device(self) -> str:
-        """The provider asked for; each loaded model says what it really got."""
-        return self._options.provider
+        """By the provider asked for; each loaded model says what it really got."""
+        return device_name(self._options)
 
     @property
     def max_batch_rows(self) -> int:
@@ -106,8 +106,8 @@ class WorkerBackend:
                 raise
             if self._decisions.get(digest) is not old:
                 self._discard(process, "unloaded")
-        old.loaded = loaded
-        return loaded
+        old.loaded = self._here(loaded)
+        return old.loaded
 
     @contextmanager
     def _start(self, digest: str) -> Iterator[None]:
@@ -128,7 +128,7 @@ class WorkerBackend:
         if before is not None:
             before.retire()
         try:
-            return process, process.load(self._options, self._batch_rows, data, tuning)
+            return process, self._here(process.load(self._options, self._batch_rows, data, tuning))
         except BaseException as error:
             self._discard(process, "its load failed")
             if isinstance(error, OSError):
@@ -159,14 +159,14 @@ class WorkerBackend:
         """As `Backend.prove`."""
         known = self._decisions[digest]
         if known.loaded.open_question:
-            known.loaded = self._processes[digest].prove(subject)
+            known.loaded = self._here(self._processes[digest].prove(subject))
             known.settled_by = None if known.loaded.open_question else subject
         return known.loaded
 
     def demote(self, digest: str, data: bytes, reason: str) -> LoadedModel:
         """As `Backend.demote`."""
         known = self._decisions[digest]
-        known.loaded = self._processes[digest].demote(data, reason)
+        known.loaded = self._here(self._processes[digest].demote(data, reason))
         known.demoted, known.steady = reason, None
         return known.loaded
 
@@ -174,8 +174,12 @@ class WorkerBackend:
         """As `Backend.steady`."""
         known = self._decisions[digest]
         if known.steady is None:
-            known.steady = self._processes[digest].steady(data)
+            known.steady = self._here(self._processes[digest].steady(data))
         return known.steady
+
+    def _here(self, loaded: LoadedModel) -> LoadedModel:
+        """A model on this device, whatever its worker says of that."""
+        return replace(loaded, device=self.device)
 
     def unload(self, digest: str) -> None:
         """Forget the model; batches already prepared still run, and then its worker ends."""
