@@ -129,9 +129,13 @@ class Prepared(Protocol):
 
 
 class Backend(Protocol):
-    """One device. Calls block; `prepare` of the next batch may overlap `run` or `score` of those before, nothing else
-    does.
+    """One device. Calls block; `prepare` of the next batch may overlap `run` or `score` of those before, and where
+    models are apart those of different models overlap; nothing else does.
     """
+
+    @property
+    def apart(self) -> bool:
+        """Whether each model has a process of its own."""
 
     @property
     def device(self) -> str:

@@ -94,6 +94,11 @@ class InProcessBackend:
         self.sessions_built = 0
 
     @property
+    def apart(self) -> bool:
+        """No, they share this one."""
+        return False
+
+    @property
     def device(self) -> str:
         """By the provider asked for; each loaded model says what it really got."""
         return device_name(self._options)

@@ -11,6 +11,7 @@ from assayd.engine.backend import Backend, NotRun, Prepared
 from assayd.engine.quarantine import cause_of
 from assayd.errors import OutOfMemory, Terminated, WorkerLost
 from assayd.metrics import Metrics
+from assayd.scheduler.aside import Aside, allowed_s
 from assayd.scheduler.policy import Hold, Waiting
 from assayd.scheduler.queue import Slice
 from assayd.scheduler.runner import Runner
@@ -39,6 +40,8 @@ class DeviceScheduler:
         self._recovery = shared.recovery
         self._watchdog = Watchdog(backend, max_batch_s)
         self._runner = Runner(backend)
+        self._apart = backend.apart
+        self._aside = Aside(self._queue.changed.set)
         self._owner: asyncio.Task[None] | None = None
 
     # ---- life --------------------------------------------------------------------------------------------------
@@ -68,8 +71,14 @@ class DeviceScheduler:
             ahead = None
             running = asyncio.ensure_future(self._run(slices, ready))
             running.add_done_callback(lambda _: self._queue.changed.set())
+            late = asyncio.get_running_loop().call_later(self._allowed_s(slices), self._queue.changed.set)
             while not running.done():
                 self._queue.changed.clear()
+                others = ahead is not None and _digest(ahead[0]) != _digest(slices)
+                if self._may_step_aside(late.when()) and (others or self._others_wait(_digest(slices))):
+                    self._aside.step(_digest(slices), self._rest(running, None if others else ahead))
+                    ahead = ahead if others else None
+                    break
                 if ahead is None:
                     taken = self._queue.take(full_only=True, can=self._can)
                     if not isinstance(taken, list) and self._runs(slices[-1].work):
@@ -78,6 +87,25 @@ class DeviceScheduler:
                         ahead = await self._ahead(taken, slices)
                         continue
                 await self._queue.changed.wait()
+            late.cancel()
+
+    def _allowed_s(self, slices: list[Slice]) -> float:
+        return allowed_s(slices, self._queue.row_cost.get(slices[-1].work.batch_key))
+
+    def _may_step_aside(self, late: float) -> bool:
+        return self._apart and not self._aside.full and asyncio.get_running_loop().time() >= late
+
+    def _others_wait(self, digest: str) -> bool:
+        """Whether rows of other models could run now."""
+        return self._queue.any_waits(
+            lambda view: view.digest != digest and self._can(view)
+        ) or self._recovery.any_waits(lambda work: work.model.digest != digest and self._runs(work))
+
+    async def _rest(self, running: asyncio.Future[None], behind: tuple[list[Slice], Prepared] | None) -> None:
+        """What a batch that stepped aside leads to. behind: was made ready for the time when it is through."""
+        await running
+        if behind is not None:
+            await self._run(*behind)
 
     async def _next(self) -> list[Slice]:
         """Wait for a batch."""
@@ -97,18 +125,19 @@ class DeviceScheduler:
 
     def _take(self) -> list[Slice] | Hold | None:
         """Rows to run again go first, but not while the server goes down: they may have held up the others before."""
-        if not self._recovery.draining and (again := self._recovery.next(self.name)):
+        if not self._recovery.draining and (again := self._recovery.next(self._runs)):
             return again
         taken = self._queue.take(full_only=False, can=self._can)
-        return taken if isinstance(taken, list) else self._recovery.next(self.name) or taken
+        return taken if isinstance(taken, list) else self._recovery.next(self._runs) or taken
 
     def _can(self, view: Waiting) -> bool:
         """Whether its rows may run here, now."""
-        return self._recovery.can(self.name, view.digest, view.device)
+        return view.digest not in self._aside and self._recovery.can(self.name, view.digest, view.device)
 
     def _runs(self, work: Work) -> bool:
         """Whether a work's rows may run here, now."""
-        return self._recovery.can(self.name, work.model.digest, work.device)
+        digest = work.model.digest
+        return digest not in self._aside and self._recovery.can(self.name, digest, work.device)
 
     def _with_company(self, slices: list[Slice]) -> list[Slice]:
         """What runs alone in next to no time takes along what comes next: one way to the model for all of it."""
@@ -150,7 +179,7 @@ class DeviceScheduler:
             self._recovery.return_unrun(slices)
             return
         begun = time.monotonic()
-        self._watchdog.begin(slices)
+        watch = self._watchdog.begin(slices)
         try:
             results = await self._runner.run(slices, ready)
         except NotRun as failed:
@@ -166,11 +195,11 @@ class DeviceScheduler:
             self._shared.fail_spent(slices[0].work.job)
             return
         except Exception as error:  # noqa: BLE001 - the owner lives on; the works fail
-            self._watchdog.end()
+            watch.end()
             await self._run_parts(slices, error)
             return
         finally:
-            self._watchdog.end()
+            watch.end()
         self._account(slices, begun, time.monotonic())
         for taken, result in zip(slices, results, strict=True):
             taken.work.deliver(taken.start, taken.rows, result)
@@ -221,3 +250,7 @@ class DeviceScheduler:
         for _ in range(runs):
             most = first.model.batching.max_rows
             self._metrics.batch(rows // runs, most, seconds / runs, jobs=len(jobs), padded=first.padded)
+
+
+def _digest(slices: Sequence[Slice]) -> str:
+    return slices[0].work.model.digest

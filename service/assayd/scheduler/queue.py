@@ -116,6 +116,10 @@ class Queue:
             return decision
         return [self._grant(g) for g in decision]
 
+    def any_waits(self, can: Callable[[Waiting], bool]) -> bool:
+        """Whether something waits that may run. can: as for `take`."""
+        return any(can(view) for _, view in self._works.values())
+
     def rest_of(self, work: Work) -> list[Slice] | None:
         """The last rows of a work that runs, where nobody else's wait and a batch is through before they could come.
 

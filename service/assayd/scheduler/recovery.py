@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Protocol
 from weakref import WeakKeyDictionary
@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 from assayd.engine.quarantine import STRIKES, STUCK, cause_of, killed_by_others, verdict
 from assayd.errors import AssayError, DeadlinePassed, Draining, ModelFailed, WorkerLost
 from assayd.scheduler.queue import Queue, Slice
-from assayd.scheduler.work import Job
+from assayd.scheduler.work import Job, Work
 
 log = logging.getLogger(__name__)
 
@@ -61,16 +61,20 @@ class Recovery:
         """Whether a device may run a model's rows now. only: the one device that may, or ""."""
         return only in ("", device) and not self.is_reviving(device, digest) and self._models.runs(device, digest)
 
-    def next(self, device: str) -> list[Slice] | None:
-        """Rows to run again by themselves, if some can on this device."""
+    def next(self, can: Callable[[Work], bool]) -> list[Slice] | None:
+        """Rows to run again by themselves, if there are some. can: what may run where they are to run."""
         for _ in range(len(self._again)):
             waiting = self._again.popleft()
             if waiting.work.finished.done():
                 continue
-            if self.can(device, waiting.work.model.digest, waiting.work.device):
+            if can(waiting.work):
                 return [waiting]
             self._again.append(waiting)
         return None
+
+    def any_waits(self, can: Callable[[Work], bool]) -> bool:
+        """Whether rows wait to run again that may. can: as for `next`."""
+        return any(can(one.work) for one in self._again)
 
     def lost(self, device: str, slices: Sequence[Slice], error: WorkerLost) -> None:
         """The process died with this batch."""

@@ -1,4 +1,4 @@
-"""The threads of a device: one runs a batch, the other makes the tensors of the next."""
+"""The threads of a device: one runs a batch, one makes the tensors of the next, the others wait for what is late."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from assayd.engine.backend import Backend, Batch, Chunk, ChunkResult, NotRun, Prepared
+from assayd.scheduler.aside import MOST
 from assayd.scheduler.queue import Slice
 
 
@@ -17,7 +18,7 @@ class Runner:
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
-        self._running = ThreadPoolExecutor(1, "device-run")
+        self._running = ThreadPoolExecutor(1 + MOST, "device-run")
         self._preparing = ThreadPoolExecutor(1, "device-prepare")
 
     async def prepare(self, slices: Sequence[Slice], *, at_once: bool) -> Prepared:

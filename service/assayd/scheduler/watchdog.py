@@ -21,51 +21,64 @@ _LATE_S = 1.0
 
 
 class Watchdog:
-    """Of one batch at a time. max_batch_s: longest run of any."""
+    """Of a device's batches. max_batch_s: longest run of any."""
 
     def __init__(self, backend: Backend, max_batch_s: float) -> None:
-        self._backend = backend
+        self.backend = backend
         self._max_batch_s = max_batch_s
         self._drain: tuple[float, float] | None = None
-        self._handle: asyncio.TimerHandle | None = None
-        self._asked: asyncio.Future[None] | None = None
 
     def drain(self, grace_s: float) -> None:
         """From now on a batch may take half of what is then left of the grace, so that others get theirs."""
         self._drain = time.monotonic(), time.monotonic() + grace_s
 
-    def begin(self, slices: Sequence[Slice]) -> None:
-        """The batch runs."""
-        self._look(slices, time.monotonic())
+    def begin(self, slices: Sequence[Slice]) -> Watch:
+        """The batch runs, until the watch is ended."""
+        return Watch(self, slices)
 
-    def end(self) -> None:
-        """It doesn't any more."""
-        if self._handle is not None:
-            self._handle.cancel()
-            self._handle = None
-
-    def _look(self, slices: Sequence[Slice], begun: float) -> None:
-        if overdue(slices, time.monotonic(), begun, self._longest(begun)):
-            self._stop(slices[0].work.model.digest)
-        else:
-            self._handle = asyncio.get_running_loop().call_later(_LOOK_S, self._look, slices, begun)
-
-    def _longest(self, begun: float) -> float:
+    def longest(self, begun: float) -> float:
+        """Seconds that a batch may run now that began then."""
         if self._drain is None:
             return self._max_batch_s
         since, end = max(begun, self._drain[0]), self._drain[1]
         return min(self._max_batch_s, since - begun + max(0.0, end - since) / 2)
 
-    def _stop(self, digest: str) -> None:
+
+class Watch:
+    """Of one batch, from now on."""
+
+    def __init__(self, dog: Watchdog, slices: Sequence[Slice]) -> None:
+        self._dog = dog
+        self._slices = slices
+        self._digest = slices[0].work.model.digest
+        self._begun = time.monotonic()
+        self._handle: asyncio.TimerHandle | None = None
+        self._asked: asyncio.Future[None] | None = None
+        self._look()
+
+    def end(self) -> None:
+        """It doesn't run any more."""
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+    def _look(self) -> None:
+        if overdue(self._slices, time.monotonic(), self._begun, self._dog.longest(self._begun)):
+            self._stop()
+        else:
+            self._handle = asyncio.get_running_loop().call_later(_LOOK_S, self._look)
+
+    def _stop(self) -> None:
         """Ask it to stop, and if it doesn't, end its process."""
         loop = asyncio.get_running_loop()
-        log.warning("a batch is told to stop", extra={"model": digest})
-        self._asked = loop.run_in_executor(None, self._backend.terminate, digest)
-        self._handle = loop.call_later(_GRACE_S, self._kill, digest)
+        log.warning("a batch is told to stop", extra={"model": self._digest})
+        self._asked = loop.run_in_executor(None, self._dog.backend.terminate, self._digest)
+        self._handle = loop.call_later(_GRACE_S, self._kill)
 
-    def _kill(self, digest: str) -> None:
-        log.warning("a batch doesn't stop, and its process is ended", extra={"model": digest})
-        self._asked = asyncio.get_running_loop().run_in_executor(None, self._backend.kill, digest, STUCK)
+    def _kill(self) -> None:
+        log.warning("a batch doesn't stop, and its process is ended", extra={"model": self._digest})
+        loop = asyncio.get_running_loop()
+        self._asked = loop.run_in_executor(None, self._dog.backend.kill, self._digest, STUCK)
 
 
 def overdue(slices: Sequence[Slice], now: float, begun: float, max_batch_s: float) -> bool:

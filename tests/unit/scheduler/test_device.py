@@ -24,6 +24,7 @@ class FakeBackend:
     """Scores a row by its only value. Rows of -13 fail; more than `room` rows are out of memory."""
 
     device = "fake"
+    apart = False
 
     def __init__(self):
         self.batches, self.prepared, self.room, self.gate = [], [], 10**9, threading.Event()

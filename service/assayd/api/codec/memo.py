@@ -51,7 +51,7 @@ class Memo:
         alone = without_instances(message)
         key = (tenant, alone.SerializeToString(deterministic=True))
         with self._lock:
-            return LookedUp(self, key, alone, self._known.get(key))
+            return LookedUp(self, key, message, alone, self._known.get(key))
 
     def settings(self, message: pb.ExplainRequest, tenant: str, fetch: Fetch) -> Settings:
         """Of a vetted request. Raises as `decode_method`."""
@@ -73,6 +73,7 @@ class LookedUp:
 
     memo: Memo
     key: _Key
+    message: pb.ExplainRequest
     alone: pb.ExplainRequest
     known: Settings | None
 
@@ -80,6 +81,6 @@ class LookedUp:
         """Of a vetted request. Raises as `decode_method`."""
         if self.known is not None:
             return self.known
-        settings = Settings(*decode_method(self.alone, fetch), self.alone)
+        settings = Settings(*decode_method(self.message, fetch), self.alone)
         self.memo.keep(self.key, settings)
         return settings

@@ -62,6 +62,11 @@ class WorkerBackend:
         self.counters = Counters()
 
     @property
+    def apart(self) -> bool:
+        """Yes."""
+        return True
+
+    @property
     def device(self) -> str:
         """By the provider asked for; each loaded model says what it really got."""
         return device_name(self._options)
