@@ -193,7 +193,7 @@ def main():
     rows = [(name, what, number) for (name, what), number in sorted(counts.items())]
     summary = (
         f"{args.times} drains, {counts.total():,} calls, {len(faults)} faults. From SIGTERM to the exit: "
-        f"{np.median(seconds or [0]):.1f} s in the median, {max(seconds, default=0):.1f} s at most, with a grace of 0 to 30 s."
+        f"{np.median(seconds or [0]):.1f} s in the median, {max(seconds, default=0):.1f} s at most."
     )
     facts = {"times": args.times, "calls": rows, "seconds": seconds, "faults": faults}
     parts = [summary, table(["call", "heard", "times"], rows), *faults]

@@ -20,7 +20,7 @@ from tests.robustness.good_caller import GoodCaller
 from tests.robustness.soak.sampler import Held, held
 
 CRASHERS = Path(__file__).parents[1] / "crashers" / "served"
-FLAGS = {
+_FLAGS = {
     "--sweep-ms": 0, "--worker-memory-bytes": 2**31, "--max-load-s": 15, "--max-model-depth": corpus.DEPTH,
 }  # fmt: skip
 
@@ -62,6 +62,11 @@ class Hunt:
         return [tuple(np.quantile(each, (0.5, 0.99))) for each in (self.before, self.during)]
 
 
+def served_with_limits(folder):
+    """A server that gives a model seconds, and its process 2 GiB."""
+    return ServerProcess(folder / "store", *(str(part) for flag in _FLAGS.items() for part in flag))
+
+
 def keep(data):
     """Keep a model that got a wrong answer; its file's name."""
     CRASHERS.mkdir(parents=True, exist_ok=True)
@@ -73,8 +78,7 @@ def keep(data):
 def hunt(folder, *, seconds=0.0, models=0, callers=2, seed=0, before_s=0.0, keep=keep):
     """Run so long, and until so many models were tried. before_s: the good caller alone, to compare with."""
     found = Hunt()
-    flags = [str(part) for flag in FLAGS.items() for part in flag]
-    with ServerProcess(folder / "store", *flags) as server, GoodCaller(server.address) as good:
+    with served_with_limits(folder) as server, GoodCaller(server.address) as good:
         pid = server.process.pid
         wait_until(lambda: good.answers > 3 or good.failures, 60)
         time.sleep(before_s)
