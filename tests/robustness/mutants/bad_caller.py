@@ -24,7 +24,8 @@ _A_ROUND = 200
 def main(address, number):
     good, bad = taken(), refused()
     # Most by fields, and of models that are taken: what is refused at once is tried enough by others.
-    strategy = reshaped(good, ModelProto) | mutated(good) | reshaped(good, ModelProto) | mutated(good) | mutated(bad)
+    by_fields = reshaped(good, ModelProto)
+    strategy = by_fields | by_fields | by_fields | mutated(good) | mutated(bad)
     client = assay.Client(address)
     names = (f"mutant-{number}-{n}" for n in itertools.count())
 
