@@ -36,7 +36,7 @@ def test_a_process_that_leaks_is_found_and_one_that_works_is_not(says):
             samples.append(held(helper.pid, calls))
         helper.stdin.close()
     for what in ("front_bytes", "descriptors"):
-        found = trend(what, [s.calls for s in samples], [getattr(s, what) for s in samples], ALLOWED[what])
+        found = trend(what, [s.calls for s in samples], [getattr(s, what) for s in samples], *ALLOWED[what])
         assert found.leaks == (says == "leak"), found
 
 
@@ -44,12 +44,13 @@ def test_the_judge_looks_past_warm_up_noise_and_outliers():
     random, calls = np.random.default_rng(0), np.arange(0, 90_000, 300)
     calm = 1e8 + 3e7 * np.minimum(1, calls / 25_000) + random.normal(0, 1e6, len(calls))
     calm[200:230] += 5e7
-    assert not trend("bytes", calls, calm, 100_000).leaks
-    grows = trend("bytes", calls, calm + 300 * calls, 100_000)
+    assert not trend("bytes", calls, calm, 100_000, 1e6).leaks
+    grows = trend("bytes", calls, calm + 300 * calls, 100_000, 1e6)
     assert grows.leaks
     assert 250_000 < grows.slope < 350_000
+    assert not trend("bytes", calls, calm + 300 * calls, 100_000, 1e9).leaks
     with pytest.raises(ValueError, match="too few"):
-        trend("bytes", [0, 1], [0, 1], 1)
+        trend("bytes", [0, 1], [0, 1], 1, 0)
 
 
 def test_a_short_soak(tmp_path):

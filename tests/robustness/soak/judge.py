@@ -12,28 +12,31 @@ _CONFIDENCE = 0.99
 
 @dataclass(frozen=True)
 class Trend:
-    """Growth per thousand calls, with its interval (99 %); what is allowed; the medians of the first and last tenth."""
+    """Growth per thousand calls, with its interval (99 %); what is allowed, and how much at least must have come of it;
+    the medians of the first and last tenth.
+    """
 
     what: str
     slope: float
     low: float
     high: float
     allowed: float
+    least: float
     first: float
     last: float
     samples: int
 
     @property
     def leaks(self):
-        """Even the lower end of the interval is more than is allowed."""
-        return self.low > self.allowed
+        """Even the lower end of the interval is more than is allowed, and it isn't a trifle."""
+        return self.low > self.allowed and self.last - self.first > self.least
 
     def as_json(self):
         return asdict(self) | {"leaks": self.leaks}
 
 
-def trend(what, calls, values, allowed):
-    """Theil and Sen's slope of values over calls so far. allowed: growth per thousand calls."""
+def trend(what, calls, values, allowed, least):
+    """Theil and Sen's slope of values over calls so far. allowed: growth per thousand calls. least: growth in all."""
     calls, values = np.asarray(calls, float), np.asarray(values, float)
     warm = calls >= calls[0] + WARM_UP * (calls[-1] - calls[0])
     thousands, settled = calls[warm] / 1000, values[warm]
@@ -42,4 +45,4 @@ def trend(what, calls, values, allowed):
     slope, _, low, high = stats.theilslopes(settled, thousands, alpha=_CONFIDENCE)
     tenth = max(1, len(settled) // 10)
     ends = float(np.median(settled[:tenth])), float(np.median(settled[-tenth:]))
-    return Trend(what, float(slope), float(low), float(high), allowed, *ends, len(settled))
+    return Trend(what, float(slope), float(low), float(high), allowed, least, *ends, len(settled))
