@@ -29,7 +29,8 @@ OLD_PYTHON = $(call find-python,python3.10 python3.11 python3.12 $(BIN)/python p
 endif
 need-old-python = test -n "$(OLD_PYTHON)" || { echo "grpcio-tools $(OLD_GRPC) needs a Python 3.10 to 3.12: OLD_PYTHON=…"; exit 1; }
 
-.PHONY: help setup demo test check lint types contracts serve proto proto-check floor bench fuzz gpu-test wheels clean
+.PHONY: help setup demo test check lint types contracts serve proto proto-check floor bench fuzz fuzz-serve soak drain gpu-test \
+	wheels clean
 
 help:  ## show this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -60,8 +61,18 @@ serve: $(STAMP)  ## serve the demo's models on 127.0.0.1:50051, metrics on :9464
 bench: .venv-bench/.stamp-$(RUNTIME)  ## what explaining costs beside the model, other packages and other callers; ARGS="--quick"
 	PYTHONPATH=. .venv-bench/bin/python -m tests.bench $(ARGS)
 
-fuzz: $(STAMP)  ## requests and models that are nearly right, for long; EXAMPLES=200000 of each
-	FUZZ_EXAMPLES=$(or $(EXAMPLES),200000) $(BIN)/python -m pytest -q tests/robustness/test_fuzz.py --timeout 0 $(ARGS)
+fuzz: $(STAMP)  ## requests and models that are nearly right, for long; EXAMPLES=200000 of each, or SECONDS=1800 for each
+	FUZZ_EXAMPLES=$(or $(EXAMPLES),$(if $(SECONDS),0,200000)) FUZZ_SECONDS=$(or $(SECONDS),0) \
+		$(BIN)/python -m pytest -q tests/robustness/test_fuzz.py --timeout 0 $(ARGS)
+
+fuzz-serve: $(STAMP)  ## mutated models over gRPC beside a good caller, for long; SECONDS=3600
+	$(BIN)/python -m tests.robustness.mutants --seconds $(or $(SECONDS),3600) $(ARGS)
+
+soak: $(STAMP)  ## a mixed load for long, and whether anything grows with it; SECONDS=1800
+	$(BIN)/python -m tests.robustness.soak --seconds $(or $(SECONDS),1800) $(ARGS)
+
+drain: $(STAMP)  ## SIGTERM under load, again and again; TIMES=100
+	$(BIN)/python -m tests.robustness.drain --times $(or $(TIMES),100) $(ARGS)
 
 gpu-test: $(STAMP)  ## run the tests that need CUDA
 	$(BIN)/python -m pytest -q -m gpu $(ARGS)

@@ -67,8 +67,10 @@ _SWITCH_S = 0.0005
 _KEEP_S = 0.25
 _LOADS_AT_ONCE = 4
 _FAREWELL_S, _STOP_S = 0.5, 1.0
-_LAST_WORDS_S = 0.1
-"""Time for answers that are written and not yet sent."""
+_LINGER_S, _LAST_WORDS_S = 0.25, 0.1
+"""Who was answered last asks again at once and shall hear why not: a call that comes as the library shuts down is
+CANCELLED. And time for answers that are written and not yet sent.
+"""
 
 _SERVICES = (
     model_service_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name,
@@ -242,6 +244,7 @@ class App:
         self._scheduler.refuse()
         await self._interceptor.idle(_FAREWELL_S)
         await self._interceptor.end(_FAREWELL_S)
+        await asyncio.sleep(_LINGER_S)
         await self._server.stop(_LAST_WORDS_S)
         await self._probes.stop(0)
         self._keeping.cancel()

@@ -13,14 +13,14 @@ _LINE = re.compile(r"serves gRPC on (\S+) and metrics on (\S+)")
 
 
 class ServerProcess:
-    """`with ServerProcess(store) as server:`; flags as for `assayd serve`."""
+    """`with ServerProcess(store) as server:`; flags as for `assayd serve`. module: what is run in place of assayd."""
 
-    def __init__(self, store, *flags):
+    def __init__(self, store, *flags, module="assayd"):
         self._log_path = store.parent / f"{store.name}.log"
         self._log_file = self._log_path.open("w")
         base = ["--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--store", str(store)]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "assayd", "serve", *base, *flags],
+            [sys.executable, "-m", module, "serve", *base, *flags],
             stdout=subprocess.PIPE,
             stderr=self._log_file,
             text=True,

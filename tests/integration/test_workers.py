@@ -20,6 +20,7 @@ import assay
 from tests.integration.server import ServerProcess, wait_until
 from tests.models import zoo
 from tests.models.hostile import always_endless, endless, endless_when_asked, giant_matmul, killer, memory_bomb
+from tests.processes import children
 
 X = np.random.default_rng(0).standard_normal((4, 8)).astype(np.float32)
 LIME = assay.Lime(num_samples=200, features=assay.Elements())
@@ -35,23 +36,6 @@ def own(tmp_path):
 def client(own):
     with assay.Client(own.address) as connected:
         yield connected
-
-
-def children(pid):
-    """Processes whose ancestor is `pid`, by the kernel's table."""
-    parents = {}
-    for entry in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            state, parent = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
-            if state != "Z":
-                parents[int(entry.name)] = int(parent)
-    found, queue = [], [pid]
-    while queue:
-        parent = queue.pop()
-        mine = [p for p, of in parents.items() if of == parent]
-        found += mine
-        queue += mine
-    return found
 
 
 def serves(client, model, want, *, within=5.0):

@@ -1,6 +1,7 @@
 """A caller who does nothing wrong, and must not notice what others do."""
 
 import threading
+import time
 
 import numpy as np
 
@@ -12,7 +13,10 @@ _METHOD = assay.Occlusion(features=assay.Elements())
 
 
 class GoodCaller:
-    """`with GoodCaller(address) as good:` explains one small model again and again; `good.check()` between."""
+    """`with GoodCaller(address) as good:` explains one small model again and again; `good.check()` between.
+
+    answers, failures, seconds: how many were right, what went wrong, and how long each took.
+    """
 
     def __init__(self, address):
         self._client = assay.Client(address)
@@ -20,7 +24,7 @@ class GoodCaller:
         self._want = self._explain()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._work, daemon=True)
-        self.answers, self.failures = 0, []
+        self.answers, self.failures, self.seconds = 0, [], []
 
     def _explain(self):
         got = self._client.explain(self.model, _X, _METHOD, target=1, reproducible=True, timeout=60)
@@ -28,10 +32,12 @@ class GoodCaller:
 
     def _work(self):
         while not self._ended.wait(0.05):
+            began = time.monotonic()
             try:
                 if self._explain() != self._want:
                     self.failures.append("other numbers")
                 self.answers += 1
+                self.seconds.append(time.monotonic() - began)
             except Exception as error:  # noqa: BLE001
                 self.failures.append(repr(error))
 

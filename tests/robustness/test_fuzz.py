@@ -1,20 +1,26 @@
 """Requests and models that are nearly right: only the service's own errors come of them, and no process dies.
 
-Short as a test, long by `make fuzz`. What fails is kept in crashers/, and tried again each time.
+Short as a test, which is the same each time; long by `make fuzz`, which goes on after a find. What fails is kept in
+crashers/, and tried again each time.
 """
 
 import ast
+import contextlib
 import hashlib
 import os
+import select
+import signal
 import subprocess
 import sys
+import time
+from collections import Counter
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from google.protobuf.message import DecodeError
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import HealthCheck, Phase, event, given, seed, settings
 from onnx import ModelProto
 
 import assay
@@ -27,12 +33,18 @@ from assayd.errors import AssayError, TensorNotFound
 from assayd.scheduler.work import Caller
 from assayd.types.model import ModelSpec, ModelVersion
 from tests.models import zoo
-from tests.robustness import corpus
 from tests.robustness.mutations import mutated, reshaped
+from tests.robustness.samples import late_refused, taken
 
 CRASHERS = Path(__file__).parent / "crashers"
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "0"))
-"""0 for the short run, which is the same each time."""
+SECONDS = float(os.environ.get("FUZZ_SECONDS", "0"))
+SEED = os.environ.get("FUZZ_SEED", "") or str(time.time_ns())
+"""How long a long run is, by either; 0 of both is the short one."""
+
+_A_ROUND = 2000
+_HANGS_S = 60
+_FOUND = ("admitted", "refused", "out of memory")
 
 X = np.random.default_rng(0).standard_normal((2, 8)).astype(np.float32)
 _ELEMENTS = assay.Elements()
@@ -55,15 +67,66 @@ def _fetch(digest):
     raise TensorNotFound(f"there is no tensor {digest}")
 
 
-def run(examples):
-    """How long, and how, hypothesis tries."""
+def how(examples, **more):
+    """hypothesis tries."""
     return settings(
-        max_examples=EXAMPLES or examples,
-        derandomize=not EXAMPLES,
+        max_examples=examples,
         database=None,
         deadline=None,
         suppress_health_check=list(HealthCheck),
+        **more,
     )
+
+
+def explore(kind, strategy, check, examples, capsys):
+    """check: of bytes; says in a word what came of them, and raises where that should not have happened.
+
+    examples: of the short run, which ends with the smallest bytes that fail.
+    """
+    if not (EXAMPLES or SECONDS):
+        failed = []
+
+        def tried(data):
+            try:
+                check(data)
+            except Exception:
+                failed[:] = [data]
+                raise
+
+        try:
+            how(examples, derandomize=True)(given(data=strategy)(tried))()
+        except Exception:
+            print(f"kept as crashers/{kind}/{kept(kind, failed[0])}")
+            raise
+        return
+    counts, finds = _for_long(kind, strategy, check)
+    with capsys.disabled():
+        shares = ", ".join(f"{word} {number:,}" for word, number in counts.most_common())
+        print(f"\n{kind}, seed {SEED}: {counts.total():,} tried, {len(finds)} finds. {shares}")
+    assert not finds, "\n\n".join(f"{name}: {told}" for name, told in finds.values())
+
+
+def _for_long(kind, strategy, check):
+    """What came of how many, and a file and the words for each kind of find."""
+    counts, finds, end = Counter(), {}, time.monotonic() + SECONDS
+
+    def tried(data):
+        if SECONDS and time.monotonic() > end:
+            return
+        try:
+            counts[check(data)] += 1
+        except Exception as error:  # noqa: BLE001 - it is what is looked for
+            told = f"{type(error).__name__}: {error}"
+            counts["find"] += 1
+            if (last := told.strip().splitlines()[-1][:120]) not in finds:
+                finds[last] = kept(kind, data), told
+
+    turn = 0
+    while time.monotonic() < end or counts.total() < EXAMPLES:
+        made = how(min(_A_ROUND, EXAMPLES - counts.total()) if EXAMPLES else _A_ROUND, phases=[Phase.generate])
+        seed(f"{SEED} {turn}")(made(given(data=strategy)(tried)))()
+        turn += 1
+    return counts, finds
 
 
 def kept(kind, data):
@@ -91,23 +154,32 @@ def read_request(data):
 
 
 class Child:
-    """A process that admits models, started again where it died."""
+    """A process that admits models, started again where it died or hung."""
 
     def __init__(self):
         self._process = None
 
     def __call__(self, data):
         if self._process is None or self._process.poll() is not None:
+            self.close()
             command = [sys.executable, "-m", "tests.robustness.admission_child"]
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        self._process.stdin.write(len(data).to_bytes(4, "little") + data)
-        self._process.stdin.flush()
+        try:
+            self._process.stdin.write(len(data).to_bytes(4, "little") + data)
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            return f"died: {self._process.wait(60)}"
+        if not select.select([self._process.stdout], [], [], _HANGS_S)[0]:
+            self._process.kill()
+            self._process.wait(60)
+            return "hung"
         line = self._process.stdout.readline()
         return ast.literal_eval(line.decode()) if line else f"died: {self._process.wait(60)}"
 
     def close(self):
         if self._process is not None:
-            self._process.stdin.close()
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.close()
             self._process.stdout.close()
             self._process.wait(60)
 
@@ -119,39 +191,48 @@ def child():
     made.close()
 
 
-MODELS = [
-    zoo.mlp(), zoo.forest(), zoo.strings(), zoo.tokens(), zoo.strict_columns(), zoo.old_style(), zoo.cnn(),
-    *(held.make() for held in corpus.ALL if held.row in (5, 11, 17) or held.name.startswith("nested beyond the")),
-]  # fmt: skip
+MODELS = [*taken(), *late_refused()]
 
 
-@run(2000)
-@given(data=mutated(_requests()) | reshaped(_requests(), ExplainRequest))
-def test_requests(data):
-    try:
-        event(read_request(data))
-    except Exception:
-        kept("requests", data)
-        raise
+def test_requests(capsys):
+    def check(data):
+        found = read_request(data)
+        event(found)
+        return found
+
+    explore("requests", mutated(_requests()) | reshaped(_requests(), ExplainRequest), check, 2000, capsys)
 
 
-@run(300)
-@given(data=mutated(MODELS) | reshaped(MODELS, ModelProto))
-def test_models(child, data):
-    found = child(data)
-    event(found[:8])
-    if found not in ("admitted", "refused"):
-        pytest.fail(f"crashers/models/{kept('models', data)}: {found}")
+def test_models(child, capsys):
+    def check(data):
+        found = child(data)
+        event(found[:8])
+        assert found in _FOUND, found
+        return found
+
+    explore("models", mutated(MODELS) | reshaped(MODELS, ModelProto), check, 300, capsys)
+
+
+def test_a_child_that_dies_or_hangs_is_told_and_replaced(child, monkeypatch):
+    assert child(zoo.mlp()) == "admitted"
+    child._process.kill()
+    child._process.wait()
+    assert child(zoo.mlp()) == "admitted"
+    os.kill(child._process.pid, signal.SIGSTOP)
+    monkeypatch.setattr(sys.modules[__name__], "_HANGS_S", 0.1)
+    assert child(zoo.mlp()) == "hung"
+    monkeypatch.undo()
+    assert child(zoo.mlp()) == "admitted"
 
 
 def test_what_once_failed(child):
     for path in (CRASHERS / "requests").glob("*.bin"):
         read_request(path.read_bytes())
     for path in (CRASHERS / "models").glob("*.bin"):
-        assert child(path.read_bytes()) in ("admitted", "refused"), path.name
+        assert child(path.read_bytes()) in _FOUND, path.name
 
 
 def test_the_samples_are_right_before_they_are_changed(child):
     assert {read_request(data) for data in _requests()} == {"taken"}
-    assert {child(data) for data in MODELS[:7]} == {"admitted"}
+    assert {child(data) for data in taken()} == {"admitted"}
     assert child(b"\xff" * 2) == "refused"

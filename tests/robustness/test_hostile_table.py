@@ -27,9 +27,9 @@ from assay.v1 import (
 )
 from tests.integration.server import ServerProcess, wait_until
 from tests.integration.test_errors import BAD_CALLS, RAW_CALLS
-from tests.integration.test_workers import children
 from tests.models import zoo
 from tests.models.hostile import endless, giant_matmul, killer, memory_bomb
+from tests.processes import children
 from tests.robustness import corpus
 from tests.robustness.good_caller import GoodCaller
 

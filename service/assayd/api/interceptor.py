@@ -6,9 +6,10 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import grpc.aio
@@ -266,7 +267,9 @@ async def _parsed_one(
     limit_s: float, deserialize: Callable[[bytes], Any] | None, raws: AsyncIterator[bytes], holding: Holding
 ) -> Any:
     """The one message of a call. Raises Unparsable, and DeadlinePassed where it doesn't come in time."""
-    raw = await holding.read(partial(anext, aiter(raws), None), limit_s)
+    # The library's iterator refers to itself. Left open, it would hold the message until the collector comes by.
+    async with aclosing(cast("AsyncGenerator[bytes]", aiter(raws))) as each:
+        raw = await holding.read(partial(anext, each, None), limit_s)
     if raw is None:
         # Also where it was larger than a message may be, which the library has answered already.
         raise Unparsable("the call ended without a message, or with one that is too large")

@@ -114,6 +114,27 @@ async def test_an_id_that_can_not_stand_in_headers_and_logs_is_not(interceptor, 
     assert len(got) == 32 or got == str(given)
 
 
+async def test_the_message_of_a_call_is_let_go_of_with_the_call(interceptor):
+    """gRPC's iterator of messages refers to itself, and would keep the one it gave last."""
+    closed = []
+
+    async def messages():
+        try:
+            yield "request"
+            yield "never asked for"
+        finally:
+            closed.append(True)
+
+    raws = messages()  # held here, so that nobody else closes it
+
+    async def continuation(_):
+        return grpc.unary_unary_rpc_method_handler(ok)
+
+    got = await interceptor.intercept_service(continuation, SimpleNamespace(method=f"/assay.v1.{RPC}"))
+    await got.stream_unary(raws, Context())
+    assert closed
+
+
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 

@@ -126,6 +126,7 @@ class Process:
         self._asked: int | None = None
         self._retired = False
         self._pings = self._pongs = 0
+        self._starved_s = 0.0
         self._pinged = self._decided = time.monotonic()
         self._file_bytes = 0
         name = f"worker-{self.pid}"
@@ -483,18 +484,28 @@ class Process:
         what the worker does explains, or the worker is lost. Called by one thread at a time.
         """
         if self.alive and self._pongs == self._pings:
-            self._pinged = time.monotonic()
+            self._pinged, self._starved_s = time.monotonic(), self._waited_s()
             self._pings += 1
             self._post(self._watch, framed(m.Watch, m.Ping(self._pings)))
         return self.alive and self.silent_s <= self._patience_s()
 
     @property
     def silent_s(self) -> float:
-        """Seconds since the oldest ping without an answer, while nothing was being decided before."""
+        """Seconds since the oldest ping without an answer, while nothing was being decided before. Those in which it
+        wanted to run and no core was free don't count.
+        """
         if self._pongs == self._pings:
             return 0.0
         busy = self._control.lock.locked()
-        return time.monotonic() - (self._pinged if busy else max(self._pinged, self._decided))
+        since = time.monotonic() - (self._pinged if busy else max(self._pinged, self._decided))
+        return max(0.0, since - (self._waited_s() - self._starved_s))
+
+    def _waited_s(self) -> float:
+        """So long has its first thread waited for a core until now; 0 where the system doesn't say."""
+        try:
+            return int(Path(f"/proc/{self.pid}/schedstat").read_bytes().split()[1]) / 1e9
+        except (OSError, IndexError, ValueError):
+            return 0.0
 
     def _patience_s(self) -> float:
         if self._stopped():

@@ -437,6 +437,22 @@ def test_silence_counts_from_the_end_of_a_question(backend):
     assert not backend.ping("m")
 
 
+def test_silence_for_want_of_a_core_does_not_count(backend, monkeypatch):
+    backend.load("m", zoo.linear())
+    process = backend._processes["m"]
+    assert process._waited_s() > 0  # it has started, among others
+    stop(pid_of(backend))
+    waited = process._waited_s()
+    assert backend.ping("m")
+    process._pinged -= 100
+    process._decided -= 100
+    monkeypatch.setattr(process, "_waited_s", lambda: waited + 99.9)
+    assert process.silent_s < 1
+    assert backend.ping("m")
+    monkeypatch.setattr(process, "_waited_s", lambda: waited + 50)
+    assert not backend.ping("m")
+
+
 def test_a_revival_of_one_that_lives_is_nothing(backend):
     loaded = backend.load("m", zoo.linear())
     pid = pid_of(backend)
