@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 
 _USAGE = """usage: assayd serve --store DIR [flags]    run the server (assayd serve --help lists the flags)
        assayd health [ADDRESS]              exit 0 if the server at ADDRESS (default 127.0.0.1:50051) serves
        assayd token --tenant T --roles R    make a token, and the line for the file that --tokens names
 """
-
-_M_MMAP_THRESHOLD, _LARGE_BYTES = -3, 1 << 20
-"""mallopt(3)."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -62,23 +57,12 @@ def _serve(flags: list[str]) -> int:
             sys.stderr.write(f"assayd serve: {flag}: {problem['msg']}\n")
         return 2
     log.configure(settings.log_level)
-    _give_memory_back()
     try:
         asyncio.run(serve(settings))
     except (OSError, RuntimeError) as error:
         sys.stderr.write(f"assayd serve: {error}\n")
         return 1
     return 0
-
-
-def _give_memory_back() -> None:
-    """Large blocks come from the system and go back to it.
-
-    Otherwise glibc takes the largest block that was ever freed for the usual one, and keeps such blocks in an arena for
-    each thread: after some dozens of messages of 12 MiB the server held 440 MiB.
-    """
-    with suppress(OSError, AttributeError):  # another library
-        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
 
 
 def _health(address: str) -> int:

@@ -1,7 +1,9 @@
-"""Memory that is freed stays at hand: glibc gives it back and takes it again with every array of some 100 kB, page by
-page, which costs as much as what is computed in them.
-"""
+"""What becomes of memory that is freed.
 
+glibc gives arrays of some 100 kB back to the system and takes them again, page by page, which costs as much as what is
+computed in them; so they stay at hand. Once a large block was freed it takes such blocks for the usual ones, and keeps
+them in an arena for each thread: after some dozens of messages of 12 MiB a server held 440 MiB; so they go back.
+"""
 from __future__ import annotations
 
 import ctypes
