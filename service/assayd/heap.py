@@ -4,6 +4,7 @@ glibc gives arrays of some 100 kB back to the system and takes them again, page 
 computed in them; so they stay at hand. Once a large block was freed it takes such blocks for the usual ones, and keeps
 them in an arena for each thread: after some dozens of messages of 12 MiB a server held 440 MiB; so they go back.
 """
+
 from __future__ import annotations
 
 import ctypes
