@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Sequence
+from typing import TypeAlias
 
 from assayd.engine.backend import Backend, NotRun, Prepared
 from assayd.engine.quarantine import cause_of
@@ -13,7 +15,7 @@ from assayd.errors import OutOfMemory, Terminated, WorkerLost
 from assayd.metrics import Metrics
 from assayd.scheduler.aside import Aside, allowed_s
 from assayd.scheduler.policy import Hold, Waiting
-from assayd.scheduler.queue import Slice
+from assayd.scheduler.queue import BRIEF_S, Slice
 from assayd.scheduler.runner import Runner
 from assayd.scheduler.shared import Shared
 from assayd.scheduler.watchdog import Watchdog
@@ -22,6 +24,8 @@ from assayd.scheduler.work import Work
 log = logging.getLogger(__name__)
 
 _NO_TIME_S = 1e-3
+
+_Ready: TypeAlias = "tuple[list[Slice], Prepared]"
 
 
 class DeviceScheduler:
@@ -65,27 +69,26 @@ class DeviceScheduler:
     # ---- the owner ---------------------------------------------------------------------------------------------
 
     async def _own(self) -> None:
-        ahead: tuple[list[Slice], Prepared] | None = None
+        ahead: deque[_Ready] = deque()
         while True:
-            slices, ready = ahead or (self._with_company(await self._next()), None)
-            ahead = None
+            slices, ready = ahead.popleft() if ahead else (self._with_company(await self._next()), None)
             running = asyncio.ensure_future(self._run(slices, ready))
             running.add_done_callback(lambda _: self._queue.changed.set())
             late = asyncio.get_running_loop().call_later(self._allowed_s(slices), self._queue.changed.set)
             while not running.done():
                 self._queue.changed.clear()
-                others = ahead is not None and _digest(ahead[0]) != _digest(slices)
-                if self._may_step_aside(late.when()) and (others or self._others_wait(_digest(slices))):
-                    self._aside.step(_digest(slices), self._rest(running, None if others else ahead))
-                    ahead = ahead if others else None
+                digest = _digest(slices)
+                others = any(_digest(after) != digest for after, _ in ahead)
+                if self._may_step_aside(late.when()) and (others or self._others_wait(digest)):
+                    behind = [each for each in ahead if _digest(each[0]) == digest]
+                    ahead = deque(each for each in ahead if _digest(each[0]) != digest)
+                    self._aside.step(digest, self._rest(running, behind))
                     break
-                if ahead is None:
-                    taken = self._queue.take(full_only=True, can=self._can)
-                    if not isinstance(taken, list) and self._runs(slices[-1].work):
-                        taken = self._queue.rest_of(slices[-1].work)
-                    if isinstance(taken, list):
-                        ahead = await self._ahead(taken, slices)
-                        continue
+                if len(ahead) < self._depth(slices) and (taken := self._next_ahead(slices)):
+                    at_once = all(_digest(before) == _digest(taken) for before in (slices, *(a for a, _ in ahead)))
+                    if made := await self._ahead(taken, at_once=at_once):
+                        ahead.append(made)
+                    continue
                 await self._queue.changed.wait()
             late.cancel()
 
@@ -101,11 +104,23 @@ class DeviceScheduler:
             lambda view: view.digest != digest and self._can(view)
         ) or self._recovery.any_waits(lambda work: work.model.digest != digest and self._runs(work))
 
-    async def _rest(self, running: asyncio.Future[None], behind: tuple[list[Slice], Prepared] | None) -> None:
-        """What a batch that stepped aside leads to. behind: was made ready for the time when it is through."""
+    async def _rest(self, running: asyncio.Future[None], behind: Sequence[_Ready]) -> None:
+        """What a batch that stepped aside leads to. behind: those made ready for the time when it is through."""
         await running
-        if behind is not None:
-            await self._run(*behind)
+        for each in behind:
+            await self._run(*each)
+
+    def _depth(self, slices: list[Slice]) -> int:
+        """Batches made while this one runs: behind a brief one two, since one is through before the next is made."""
+        cost = self._queue.row_cost.get(slices[-1].work.batch_key)
+        return 2 if cost is not None and cost * slices[-1].work.model.batching.max_rows <= BRIEF_S else 1
+
+    def _next_ahead(self, slices: list[Slice]) -> list[Slice] | None:
+        """What may be made while these run: a full batch, or the rest of theirs."""
+        taken = self._queue.take(full_only=True, can=self._can)
+        if not isinstance(taken, list) and self._runs(slices[-1].work):
+            taken = self._queue.rest_of(slices[-1].work)
+        return taken if isinstance(taken, list) else None
 
     async def _next(self) -> list[Slice]:
         """Wait for a batch."""
@@ -152,10 +167,9 @@ class DeviceScheduler:
             slices = slices + more
         return slices
 
-    async def _ahead(self, slices: list[Slice], running: list[Slice]) -> tuple[list[Slice], Prepared] | None:
-        """A batch with its tensors, made while another one runs; None where that failed."""
+    async def _ahead(self, slices: list[Slice], *, at_once: bool) -> _Ready | None:
+        """A batch with its tensors, made while another one runs; None where that failed. at_once: as `Batch` says."""
         try:
-            at_once = slices[0].work.model.digest == running[0].work.model.digest
             return slices, await self._runner.prepare(slices, at_once=at_once)
         except NotRun as failed:
             self._unprepared(slices, failed.error)

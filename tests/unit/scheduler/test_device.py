@@ -10,12 +10,14 @@ import pytest
 from assayd.engine.backend import LoadedModel, in_turn
 from assayd.errors import DeadlinePassed, Draining, ModelFailed, OutOfMemory, QueueFull
 from assayd.metrics import Metrics
+from assayd.scheduler import device as device_module
 from assayd.scheduler import queue
 from assayd.scheduler.scheduler import Scheduler
 from assayd.scheduler.work import Caller, Job, Work
 from assayd.types.model import Batching, Signature
 from assayd.types.rows import Pick, Plan, SampleRows
 from assayd.types.subject import Subject
+from tests.unit.explain.made import until
 
 PICKS = (Pick("y", np.array([0])),)
 
@@ -144,13 +146,43 @@ async def test_the_rest_of_a_brief_job_is_made_ahead_where_nobody_else_waits(sch
 @pytest.mark.parametrize("why", ["company", "dear"])
 async def test_the_rest_of_a_job_waits_for_company_or_while_batches_take_long(scheduler, backend, why, monkeypatch):
     if why == "dear":
-        monkeypatch.setattr(queue, "_BRIEF_S", 0.0)
+        monkeypatch.setattr(queue, "BRIEF_S", 0.0)
     await score(scheduler, work(range(64)))
     backend.gate.clear()
     backend.prepared.clear()
     jobs = [asyncio.create_task(score(scheduler, work(range(11)))) for _ in range(2 if why == "company" else 1)]
     await asyncio.sleep(0.1)
     assert [batch.rows for batch in backend.prepared][:2] == ([8, 8] if why == "company" else [8])
+    backend.gate.set()
+    await asyncio.gather(*jobs)
+
+
+@pytest.mark.parametrize("brief", [True, False])
+async def test_behind_a_brief_batch_two_are_made(scheduler, backend, brief, monkeypatch):
+    if not brief:
+        monkeypatch.setattr(device_module, "BRIEF_S", 0.0)
+    await score(scheduler, work(range(64)))
+    backend.gate.clear()
+    backend.prepared.clear()
+    job = asyncio.create_task(score(scheduler, work(range(64))))
+    await asyncio.sleep(0.1)
+    assert len(backend.prepared) == (3 if brief else 2)
+    assert sum(batch.at_once for batch in backend.prepared) == len(backend.prepared) - 1
+    backend.gate.set()
+    assert (await job).tolist() == list(range(64))
+
+
+async def test_what_is_made_behind_another_models_batch_waits_for_it(scheduler, backend):
+    for digest in "mn":
+        await score(scheduler, work(range(64), loaded=model(digest=digest)))
+    backend.gate.clear()
+    backend.prepared.clear()
+    jobs = [asyncio.create_task(score(scheduler, work(range(8), loaded=model(digest="m"))))]
+    await until(lambda: len(backend.prepared) == 1)
+    jobs += [asyncio.create_task(score(scheduler, work(range(8), loaded=model(digest=d)))) for d in "mn"]
+    await until(lambda: len(backend.prepared) == 3)
+    made = [batch.digest for batch in backend.prepared]
+    assert [batch.at_once for batch in backend.prepared] == [False, made[1] == "m", False]
     backend.gate.set()
     await asyncio.gather(*jobs)
 
