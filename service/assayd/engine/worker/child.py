@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 import threading
 import traceback
 from collections.abc import Callable
@@ -27,6 +28,8 @@ from assayd.types.subject import Subject
 
 _MODEL = "model"
 _ARRIVES_S = 10.0
+_SWITCH_S = 0.0002
+"""One thread makes a batch while another reads or runs one, and neither shall wait for the other's Python."""
 
 
 class Worker:
@@ -76,9 +79,10 @@ class Worker:
         return got.read(kind, self._bulk.get(channel))
 
     def _batch(self, asked: m.Prepare) -> Batch:
-        with self._arrivals:
-            self._subjects |= {parts.number: parts.subject() for parts in asked.subjects}
-            self._arrivals.notify_all()
+        if asked.subjects:
+            with self._arrivals:
+                self._subjects |= {parts.number: parts.subject() for parts in asked.subjects}
+                self._arrivals.notify_all()
         said = asked.chunks.tolist()
         chunks = tuple(
             Chunk(self._subject(subject), blocks, asked.readouts[readout], rows)
@@ -90,6 +94,8 @@ class Worker:
 
     def _subject(self, number: int) -> Subject:
         """One that the other thread may be about to read."""
+        if (known := self._subjects.get(number)) is not None:
+            return known
         with self._arrivals:
             self._arrivals.wait_for(lambda: number in self._subjects, _ARRIVES_S)
             return self._subjects[number]
@@ -123,6 +129,7 @@ class Worker:
 
 def serve(control: socket.socket, prepare: socket.socket, run: socket.socket, watch: socket.socket) -> None:
     """Answer until the front is gone, and end the process."""
+    sys.setswitchinterval(_SWITCH_S)
     worker = Worker()
     for end, answer, kind, meanwhile in (
         (prepare, worker.prepare, m.PrepareAnswer, None),

@@ -24,6 +24,11 @@ T = TypeVar("T")
 
 ASIDE = "aside"
 """`Annotated[X, ASIDE]`: large arrays within may lie in shared memory, where they last until the answer."""
+ONCE = "once"
+"""`Annotated[X, ONCE]`: values that come again with most messages are packed, and unpacked, when they first come. They
+never change, and the same object is the same value.
+"""
+_MOST_KEPT = 64
 
 
 @dataclass(frozen=True)
@@ -166,8 +171,44 @@ def _union(kinds: tuple[Any, ...]) -> _Coder:
     return _Coder(tuple(k for c in coders for k in c.kinds), pack, unpack)
 
 
-def _aside(kinds: tuple[Any, ...]) -> _Coder:
-    coder = _coder(kinds[0])
+def _annotated(kinds: tuple[Any, ...]) -> _Coder:
+    return _once(_coder(kinds[0])) if kinds[1] == ONCE else _aside(_coder(kinds[0]))
+
+
+def _once(coder: _Coder) -> _Coder:
+    packed: dict[int, tuple[Any, bytes]] = {}
+    unpacked: dict[bytes, Any] = {}
+
+    def pack(value: Any, _: Sink) -> bytes:
+        known = packed.get(id(value))
+        if known is None or known[0] is not value:
+            own = Sink()
+            header = msgpack.packb(coder.pack(value, own))
+            known = value, msgpack.packb([header, b"".join(own.inline)])
+            _keep(packed, id(value), known)
+        return known[1]
+
+    def unpack(plain: Any, _: Source) -> Any:
+        if type(plain) is not bytes:
+            raise Malformed("no bytes")
+        if plain not in unpacked:
+            header, inline = _list(msgpack.unpackb(plain))
+            value = coder.unpack(msgpack.unpackb(header), Source(np.frombuffer(inline, np.uint8)))
+            _keep(unpacked, plain, value)
+            return value
+        return unpacked[plain]
+
+    return _Coder(coder.kinds, pack, unpack)
+
+
+def _keep(kept: dict[Any, Any], key: Any, value: Any) -> None:
+    """Threads may come at once, and the worst of it is that something is packed again."""
+    if len(kept) >= _MOST_KEPT:
+        kept.clear()
+    kept[key] = value
+
+
+def _aside(coder: _Coder) -> _Coder:
 
     def pack(value: Any, sink: Sink) -> Any:
         sink.aside = True
@@ -186,7 +227,7 @@ def _list(plain: Any) -> list[Any]:
 
 
 _MAKERS: dict[object, Callable[[tuple[Any, ...]], _Coder]] = {
-    Annotated: _aside,
+    Annotated: _annotated,
     Mapping: _mapping,
     Union: _union,
     types.UnionType: _union,

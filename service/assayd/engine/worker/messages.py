@@ -12,7 +12,7 @@ from typing import Annotated, TypeAlias
 
 from assayd.engine.backend import LoadedModel, Readout
 from assayd.engine.options import SessionOptions
-from assayd.engine.worker.codec import ASIDE
+from assayd.engine.worker.codec import ASIDE, ONCE
 from assayd.types.arrays import Array, Floats, Ints
 from assayd.types.model import Tuning
 from assayd.types.rows import RowBlock
@@ -106,7 +106,7 @@ class Prepare:
     subjects: tuple[SubjectParts, ...]
     batched: bool
     padded: bool
-    readouts: tuple[Readout, ...]
+    readouts: tuple[Annotated[Readout, ONCE], ...]
     chunks: Ints
     blocks: Annotated[tuple[RowBlock, ...], ASIDE]
     steady: bool = False

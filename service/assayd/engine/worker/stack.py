@@ -35,6 +35,8 @@ def unstacked(blocks: Sequence[RowBlock], counts: Sequence[int]) -> list[tuple[R
     """
     if sum(map(len, blocks)) != sum(counts):
         raise Malformed("rows that belong to no chunk")
+    if len(counts) == 1:
+        return [tuple(blocks)]
     left = iter(blocks)
     block, start = next(left, None), 0
     chunks = []
@@ -99,6 +101,9 @@ def _cut(block: RowBlock, part: slice) -> RowBlock:
 
 def distinct(chunks: Sequence[Chunk]) -> tuple[tuple[Readout, ...], list[int]]:
     """The readouts, each once, and the number of each chunk's."""
+    first = chunks[0].readout
+    if all(chunk.readout is first for chunk in chunks):
+        return (first,), [0] * len(chunks)
     numbers: dict[Hashable, int] = {}
     readouts: list[Readout] = []
     of = []

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from assayd.engine.backend import LoadedModel, Whole
 from assayd.engine.options import SessionOptions
+from assayd.engine.worker import codec
 from assayd.engine.worker import messages as m
 from assayd.engine.worker.arrays import DTYPES, Malformed, Sink, Source
-from assayd.engine.worker.codec import ASIDE, pack, unpack
+from assayd.engine.worker.codec import ASIDE, ONCE, pack, unpack
 from assayd.types.arrays import Array, Floats
 from assayd.types.model import Batching, Signature, TensorSignature, Tuning
 from assayd.types.rows import BoxRows, MaskRows, NudgeRows, Pick, PlainRows, SampleRows
@@ -119,7 +120,7 @@ SIGNATURE = Signature(
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        (m.Control, m.Load(SessionOptions(3, "cuda", True, 100), None)),
+        (m.Control, m.Load(SessionOptions(3, "cuda", required=True, spin_us=100), None)),
         (m.Control, m.Load(SessionOptions(), 8, Tuning(64, 1))),
         (m.Control, m.Demote("because")),
         (m.Control, m.Steady()),
@@ -152,6 +153,29 @@ def test_of_a_subject_crosses_what_rows_are_made_from():
     for mine, its in ((subject.inputs, got.inputs), (subject.baselines, got.baselines), (subject.scale, got.scale)):
         assert_same(its, mine)
     assert_same(got.segments.ids, subject.segments.ids)
+
+
+def test_what_comes_with_every_message_is_packed_once_and_the_worker_keeps_few_of_them():
+    kind = tuple[Annotated[m.Readout, ONCE], ...]
+
+    def crossed(value):
+        sink = Sink()
+        header = pack(kind, value, sink)
+        assert not sink.inline
+        return header, unpack(kind, header, carried(sink))
+
+    first, again = crossed((PICKS,)), crossed((PICKS,))
+    assert first[0] == again[0]
+    assert first[1][0] is again[1][0]
+    assert_same(first[1][0], PICKS)
+    others = [(Pick(f"y{n}", np.array([n])),) for n in range(1000)]
+    assert_same(crossed(tuple(others))[1], tuple(others))
+    coder = codec._coder(Annotated[m.Readout, ONCE])
+    kept = [cell.cell_contents for cell in coder.pack.__closure__ if isinstance(cell.cell_contents, dict)]
+    assert [0 < len(each) <= codec._MOST_KEPT for each in kept] == [True]
+    for plain in (7, b"", b"\xc1", msgpack.packb([b"\xc1", b""]), msgpack.packb([msgpack.packb(7), b""])):
+        with pytest.raises(Malformed):
+            unpack(kind, msgpack.packb([plain]), carried(Sink()))
 
 
 def test_only_large_arrays_of_rows_lie_aside():
