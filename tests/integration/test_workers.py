@@ -70,13 +70,15 @@ def test_workers_that_are_lost_under_load_cost_nobody_a_wrong_or_missing_answer(
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         jobs = [pool.submit(call) for _ in range(4)]
         chance = random.Random(0)
-        for _ in range(3):
-            time.sleep(chance.uniform(0.2, 0.8))
-            for pid in children(own.process.pid):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, number)
-            serves(client, model, plain, within=6.0)
-        ended.set()
+        try:
+            for _ in range(3):
+                time.sleep(chance.uniform(0.2, 0.8))
+                for pid in children(own.process.pid):
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, number)
+                serves(client, model, plain, within=6.0)
+        finally:
+            ended.set()
         for job in jobs:
             job.result(timeout=40)
     assert len(answers) > 4
