@@ -250,6 +250,23 @@ def test_a_worker_that_is_stopped_while_it_is_revived_is_found_too(own, client):
     serves(client, model, want, within=20)
 
 
+def test_a_model_that_never_ends_holds_up_no_other(own, client):
+    """Others are answered while it still runs, and it is stopped at its caller's deadline as ever."""
+    data, calm, wild = endless()
+    client.upload_model(data, name="endless")
+    model = client.upload_model(zoo.mlp(), name="mlp")
+    want = client.predict(model, X)["y"]
+    client.predict("endless", calm)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        job = pool.submit(client.predict, "endless", wild, timeout=8)
+        for _ in range(10):
+            np.testing.assert_array_equal(client.predict(model, X)["y"], want)
+        assert not job.done()
+        with pytest.raises(assay.DeadlineExceeded):
+            job.result(timeout=20)
+    assert len(client.predict("endless", calm)) == 1
+
+
 def test_models_are_bounded_in_number_and_deleted_ones_leave(tmp_path):
     with ServerProcess(tmp_path / "store", "--max-loaded-models", "2") as own, assay.Client(own.address) as client:
         for seed in range(4):
