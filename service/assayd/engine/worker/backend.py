@@ -11,7 +11,8 @@ from functools import partial
 
 from assayd.engine.backend import Batch, ChunkResult, LoadedModel, NotRun, Prepared, Worker
 from assayd.engine.options import MOST_ROWS, SessionOptions, device_name
-from assayd.engine.worker.process import Counters, Process, Waiting
+from assayd.engine.worker.counters import Counters
+from assayd.engine.worker.process import Process, Waiting
 from assayd.engine.worker.room import MemoryKills
 from assayd.engine.worker.spawn import start
 from assayd.errors import WorkerLost, WorkerNotStarted
