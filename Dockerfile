@@ -17,7 +17,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY service service
 COPY clients/python clients/python
 # The same install as `make setup`, without what only developers need.
-RUN python3 -m venv /opt/assay && /opt/assay/bin/python -m pip install --no-cache-dir ".[server,${RUNTIME}]"
+RUN python3 -m venv /opt/assay && /opt/assay/bin/python -m pip install --no-cache-dir ".[server,jwt,${RUNTIME}]"
 
 FROM python AS assayd
 LABEL org.opencontainers.image.title="assayd" org.opencontainers.image.licenses="Apache-2.0"

@@ -260,6 +260,7 @@ class App:
 
     async def _close_devices(self) -> None:
         self._offload.close()
+        self._catalogue.close()
         # First the processes: a load that is stuck in one would hold up the other's threads.
         for device in self._devices:
             await asyncio.to_thread(device.backend.close)
@@ -270,8 +271,10 @@ def _bearer(settings: Settings) -> Bearer:
     """Who knows credentials. PyJWT is an extra, imported where it is asked for."""
     jwks = None
     if settings.jwks is not None:
-        from assayd.api.auth.jwks import Jwks
-
+        try:
+            from assayd.api.auth.jwks import Jwks
+        except ImportError as error:
+            raise ValueError("--jwks needs PyJWT with cryptography: install onnx-assay[jwt]") from error
         if settings.jwt_issuer is None or settings.jwt_audience is None:
             raise ValueError(
                 "--jwks needs --jwt-issuer and --jwt-audience: other tokens of the same issuer are not ours"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TypeAlias, TypeVar, TypeVarTuple
@@ -33,6 +34,7 @@ Resolved: TypeAlias = tuple[ModelVersion, pb.ModelSpec, ModelSpec]
 _RESOLVED_S = 0.5
 """So long is what a reference means remembered: what another server does to the store is seen no later than that."""
 _MOST_RESOLVED = 10_000
+_CHANGES_AT_ONCE = 4
 
 
 class Catalogue:
@@ -52,6 +54,12 @@ class Catalogue:
         self._max_model_bytes = max_model_bytes
         self._quotas = quotas or Quotas()
         self._resolved: dict[tuple[str, str], tuple[Resolved, float]] = {}
+        # Another server may hold the store's lock for seconds; who only reads shall not wait for those who change it.
+        self._changing = ThreadPoolExecutor(_CHANGES_AT_ONCE, "store-change")
+
+    def close(self) -> None:
+        """Change nothing any more; what is under way ends."""
+        self._changing.shutdown(wait=False)
 
     async def resolve(self, tenant: str, ref: str) -> Resolved:
         """The version a reference means, with its spec. Raises ModelNotFound, InvalidRequest, DataLoss."""
@@ -71,7 +79,8 @@ class Catalogue:
         Raises ModelNotFound.
         """
         try:
-            removed, nameless = await asyncio.to_thread(self._delete, tenant, ref)
+            loop = asyncio.get_running_loop()
+            removed, nameless = await loop.run_in_executor(self._changing, self._delete, tenant, ref)
         finally:
             self._resolved = {}
         for digest in nameless:
@@ -126,7 +135,7 @@ class Catalogue:
                         )
                     take(len(chunk))
                     self._metrics.upload_bytes.inc(len(chunk))
-                    await _to_its_end(draft.write, chunk)
+                    await self._to_its_end(draft.write, chunk)
                 if not draft.size:
                     raise InvalidModel("no bytes came after the header", field="chunk")
                 if stated and stated != draft.digest:
@@ -136,9 +145,9 @@ class Catalogue:
                         metadata={"stated": stated, "actual": draft.digest},
                     )
                 await asyncio.to_thread(self._check_models, tenant, header.name, draft.digest)
-                loaded = await self._models.load(tenant, draft.digest, await _to_its_end(draft.read))
+                loaded = await self._models.load(tenant, draft.digest, await self._to_its_end(draft.read))
                 try:
-                    return await _to_its_end(self._keep, tenant, header, loaded, draft)
+                    return await self._to_its_end(self._keep, tenant, header, loaded, draft)
                 finally:
                     self._resolved = {}
 
@@ -148,13 +157,15 @@ class Catalogue:
         try:
             yield draft
         finally:
-            await _to_its_end(draft.discard)
+            await self._to_its_end(draft.discard)
 
     async def keep_tensor(self, tenant: str, array: Array) -> str:
         """Store a tensor and return its digest. Raises StoreFull, QuotaUsedUp."""
         with self._quotas.storing(tenant, await self._stored_bytes(tenant)) as take:
             take(array.nbytes)
-            return await asyncio.to_thread(self.store.put_tensor, tenant, array)
+            return await asyncio.get_running_loop().run_in_executor(
+                self._changing, self.store.put_tensor, tenant, array
+            )
 
     async def _stored_bytes(self, tenant: str) -> int:
         if self._quotas.of(tenant).stored_bytes is None:
@@ -181,16 +192,15 @@ class Catalogue:
             check_spec(spec, loaded.signature)
             return facts
 
-
-async def _to_its_end(function: Callable[[*Ts], T], *arguments: *Ts) -> T:
-    """Run on a thread. A call that is cancelled waits for its end, since it may not drop a draft that is written."""
-    running = asyncio.ensure_future(asyncio.to_thread(function, *arguments))
-    try:
-        return await asyncio.shield(running)
-    except asyncio.CancelledError:
-        while not running.done():
-            with suppress(asyncio.CancelledError):
-                await asyncio.wait({running})
-        if not running.cancelled():
-            running.exception()  # seen; nobody is told any more
-        raise
+    async def _to_its_end(self, function: Callable[[*Ts], T], *arguments: *Ts) -> T:
+        """Run on a thread. A cancelled call waits for its end, since it may not drop a draft that is written."""
+        running = asyncio.get_running_loop().run_in_executor(self._changing, partial(function, *arguments))
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            while not running.done():
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait({running})
+            if not running.cancelled():
+                running.exception()  # seen; nobody is told any more
+            raise

@@ -63,6 +63,7 @@ def channel_arguments(limits: Limits, *, probes: bool = False) -> list[tuple[str
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.keepalive_time_ms", _ms(limits.keepalive_s)),
         ("grpc.keepalive_timeout_ms", _ms(_PING_ANSWER_S)),
+        ("grpc.http2.ping_timeout_ms", _ms(_PING_ANSWER_S)),  # else an answer may take a minute
         ("grpc.so_reuseport", 0),
     ]
     if limits.max_connection_age_s:

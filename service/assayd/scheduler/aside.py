@@ -15,8 +15,10 @@ from assayd.scheduler.queue import Slice
 
 MOST = 4
 """At once, of a device. More share the cores already with those that do end."""
-LATE_S, LATE = 0.1, 3.0
-"""A batch steps aside after so long, and so many times what its rows took before."""
+LATE_S, LATE, TOO_LATE_S = 0.1, 3.0, 1.0
+"""A batch steps aside after so long and so many times what its rows took before, in any case after a second: a model
+that is slow and ends holds others up as one that doesn't.
+"""
 
 
 class Aside:
@@ -47,4 +49,4 @@ class Aside:
 
 def allowed_s(slices: Sequence[Slice], row_s: float | None) -> float:
     """So long may a batch hold up others. row_s: of its rows, where that is known."""
-    return max(LATE_S, LATE * (row_s or 0.0) * sum(s.rows for s in slices))
+    return min(TOO_LATE_S, max(LATE_S, LATE * (row_s or 0.0) * sum(s.rows for s in slices)))

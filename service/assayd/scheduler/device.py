@@ -1,4 +1,4 @@
-"""The owner of one device: one batch running, one prepared."""
+"""The owner of one device: one batch running and one or two prepared, beside those that stepped aside."""
 
 from __future__ import annotations
 
@@ -107,8 +107,9 @@ class DeviceScheduler:
     async def _rest(self, running: asyncio.Future[None], behind: Sequence[_Ready]) -> None:
         """What a batch that stepped aside leads to. behind: those made ready for the time when it is through."""
         await running
-        for each in behind:
-            await self._run(*each)
+        for slices, ready in behind:
+            if not all(s.work.finished.done() for s in slices):  # nobody waits any more, and the threads may be gone
+                await self._run(slices, ready)
 
     def _depth(self, slices: list[Slice]) -> int:
         """Batches made while this one runs: behind a brief one two, since one is through before the next is made."""
@@ -116,7 +117,11 @@ class DeviceScheduler:
         return 2 if cost is not None and cost * slices[-1].work.model.batching.max_rows <= BRIEF_S else 1
 
     def _next_ahead(self, slices: list[Slice]) -> list[Slice] | None:
-        """What may be made while these run: a full batch, or the rest of theirs."""
+        """What may be made while these run: a full batch, or the rest of theirs. Nothing while rows wait to run again:
+        they go first, and whoever always has a full batch would keep them waiting.
+        """
+        if not self._recovery.draining and self._recovery.any_waits(self._runs):
+            return None
         taken = self._queue.take(full_only=True, can=self._can)
         if not isinstance(taken, list) and self._runs(slices[-1].work):
             taken = self._queue.rest_of(slices[-1].work)

@@ -48,6 +48,7 @@ class Recovery:
         self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._strikes: WeakKeyDictionary[Job, int] = WeakKeyDictionary()
         self.draining = False
+        self._closed = False
 
     def is_reviving(self, device: str, digest: str) -> bool:
         """Whether a model's process is being started again."""
@@ -111,12 +112,13 @@ class Recovery:
 
     def revive(self, device: str, digest: str, cause: str) -> None:
         """Start a process for a model again; its rows wait meanwhile, or run on other devices."""
-        if not self.is_reviving(device, digest):
+        if not self._closed and not self.is_reviving(device, digest):
             task = asyncio.create_task(self._revive(device, digest, cause), name="revive")
             self._tasks[device, digest] = task
 
     def close(self) -> None:
-        """Stop reviving."""
+        """Stop reviving, for good."""
+        self._closed = True
         for task in self._tasks.values():
             task.cancel()
 

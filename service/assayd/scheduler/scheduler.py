@@ -144,13 +144,13 @@ class Scheduler:
     def refuse(self) -> None:
         """Fail all works, wherever they are, and take no more."""
         self._stopping = True
+        self._recovery.close()
         for work in list(self._shared.open):
             self._shared.failed(work, _going_down())
 
     async def stop(self) -> None:
         """Fail all works, let the running batches end, and free the threads."""
         self.refuse()
-        self._recovery.close()
         await asyncio.gather(*(device.stop() for device in self._devices))
 
 

@@ -53,7 +53,6 @@ class Watch:
         self._digest = slices[0].work.model.digest
         self._begun = time.monotonic()
         self._handle: asyncio.TimerHandle | None = None
-        self._asked: asyncio.Future[None] | None = None
         self._look()
 
     def end(self) -> None:
@@ -70,15 +69,14 @@ class Watch:
 
     def _stop(self) -> None:
         """Ask it to stop, and if it doesn't, end its process."""
-        loop = asyncio.get_running_loop()
         log.warning("a batch is told to stop", extra={"model": self._digest})
-        self._asked = loop.run_in_executor(None, self._dog.backend.terminate, self._digest)
-        self._handle = loop.call_later(_GRACE_S, self._kill)
+        # Here and now, which takes no time: on a thread that is late it would hit the batch behind this one.
+        self._dog.backend.terminate(self._digest)
+        self._handle = asyncio.get_running_loop().call_later(_GRACE_S, self._kill)
 
     def _kill(self) -> None:
         log.warning("a batch doesn't stop, and its process is ended", extra={"model": self._digest})
-        loop = asyncio.get_running_loop()
-        self._asked = loop.run_in_executor(None, self._dog.backend.kill, self._digest, STUCK)
+        self._dog.backend.kill(self._digest, STUCK)
 
 
 def overdue(slices: Sequence[Slice], now: float, begun: float, max_batch_s: float) -> bool:

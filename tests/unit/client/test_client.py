@@ -26,7 +26,7 @@ def names(server):
 
 
 def test_upload_streams_a_path_and_bytes_in_chunks(client, server, tmp_path):
-    content = bytes(range(256)) * 4096 * 2 + b"end"
+    content = bytes(range(256)) * (CHUNK_BYTES // 256) * 2 + b"end"
     path = tmp_path / "digits.onnx"
     path.write_bytes(content)
     spec = assay.ModelSpec(layouts={"image": "NCHW"})

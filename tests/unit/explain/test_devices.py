@@ -73,8 +73,8 @@ async def test_rows_that_interact_are_found_on_either_device():
             several = backend._residents["sha256:m"].several
             run = several.run
 
-            def touched(buffers, rows, run=run):
-                return {name: value + np.float32(rows > 1) for name, value in run(buffers, rows).items()}
+            def touched(buffers, rows, at_once=None, *, run=run):
+                return {name: value + np.float32(rows > 1) for name, value in run(buffers, rows, at_once).items()}
 
             object.__setattr__(several, "run", touched)
         made = await s.explain(a_request(X))

@@ -8,7 +8,7 @@ import pytest
 
 from assayd.errors import Draining
 from assayd.metrics import Metrics
-from assayd.scheduler.aside import LATE, LATE_S, MOST, allowed_s
+from assayd.scheduler.aside import LATE, LATE_S, MOST, TOO_LATE_S, allowed_s
 from assayd.scheduler.queue import Slice
 from assayd.scheduler.scheduler import Scheduler
 from tests.unit.scheduler.test_device import FakeBackend, Models, model, score, work
@@ -140,3 +140,4 @@ async def test_what_rows_took_before_is_what_they_may_take():
     slices = [Slice(work(np.zeros(10)), 0, 10), Slice(work(np.zeros(6)), 2, 4)]
     assert allowed_s(slices, None) == allowed_s(slices, 1e-4) == LATE_S
     assert allowed_s(slices, 0.02) == pytest.approx(LATE * 14 * 0.02)
+    assert allowed_s(slices, 5.0) == TOO_LATE_S

@@ -8,7 +8,7 @@ import shutil
 import numpy as np
 import pytest
 
-from assayd.errors import DataLoss, ModelNotFound, StoreFull
+from assayd.errors import DataLoss, ModelNotFound, NoDescriptors
 from assayd.store.digests import digest_of
 from assayd.store.names import ModelRef
 from assayd.store.store import Store
@@ -147,7 +147,7 @@ def test_no_damaged_tuning_or_tensor_is_read(store):
             store.get_tensor("default", digest)
 
 
-@pytest.mark.parametrize(("number", "error"), [(errno.EIO, DataLoss), (errno.EMFILE, StoreFull)])
+@pytest.mark.parametrize(("number", "error"), [(errno.EIO, DataLoss), (errno.EMFILE, NoDescriptors)])
 def test_a_disk_that_reads_no_more_is_told_from_a_server_that_may_open_no_more(store, monkeypatch, number, error):
     def fail(path):
         raise OSError(number, "no", str(path))

@@ -10,7 +10,8 @@ import os
 import select
 import socket
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import count
 
 from assayd.engine.backend import ChunkResult, Prepared
@@ -20,7 +21,7 @@ _NOTHING = -1
 
 
 class Ahead:
-    """run: runs a batch. One thread adds; another one asks for results and otherwise waits in `until`.
+    """run: runs a batch. One thread adds; another one answers questions and otherwise waits in `until`.
 
     running: the ticket of the batch that runs now, or of none.
     """
@@ -30,21 +31,36 @@ class Ahead:
         self._tickets = count()
         self._lock = threading.Lock()
         self._waiting: dict[int, Prepared] = {}
-        self._at_once: list[int] = []
+        self._due: list[tuple[int, int]] = []
         self._done: dict[int, Sequence[ChunkResult] | Exception] = {}
+        self._answered = 0
         self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self.running = _NOTHING
 
-    def add(self, prepared: Prepared, *, at_once: bool) -> int:
-        """Let a batch wait, and return its ticket. at_once: it runs as soon as nothing else does."""
+    def add(self, prepared: Prepared, *, behind: int | None) -> int:
+        """Let a batch wait, and return its ticket. behind: it runs as soon as so many questions were answered."""
         with self._lock:
             ticket = next(self._tickets)
             self._waiting[ticket] = prepared
-            if at_once:
-                self._at_once.append(ticket)
-        if at_once:
+            if behind is not None:
+                self._due.append((behind, ticket))
+        if behind is not None:
             os.eventfd_write(self._bell, 1)
         return ticket
+
+    @contextmanager
+    def question(self) -> Iterator[None]:
+        """While a question is answered. Where that fails nothing begins unasked: what failed is asked for again, in
+        parts, and goes first.
+        """
+        try:
+            yield
+        except BaseException:
+            with self._lock:
+                self._due.clear()
+            raise
+        finally:
+            self._answered += 1
 
     def results(self, ticket: int) -> Sequence[ChunkResult]:
         """Of a batch, once; it runs now where it hasn't yet. Raises what running it does, KeyError."""
@@ -56,25 +72,34 @@ class Ahead:
         return self._ran(ticket)
 
     def until(self, end: socket.socket) -> None:
-        """Wait until something can be read from `end`; what is to be run at once runs meanwhile. Raises DeviceLost."""
+        """Wait until something can be read from `end`; what is due runs meanwhile. Raises DeviceLost."""
         poll = select.poll()
         for readable in (end, self._bell):
             poll.register(readable, select.POLLIN)
-        while end.fileno() not in (ready := {fd for fd, _ in poll.poll()}):
-            if self._bell in ready:
-                os.eventfd_read(self._bell)
-            for ticket in self._due():
-                try:
-                    self._done[ticket] = self._ran(ticket)
-                except DeviceLost:
-                    raise
-                except Exception as error:  # noqa: BLE001 - raised when somebody asks
-                    self._done[ticket] = error
+        while True:
+            # What came goes first; a bell that rang once may stand for several.
+            while (ticket := self._next()) is not None and not _readable(end):
+                self._run_ahead(ticket)
+            ready = {fd for fd, _ in poll.poll()}
+            if end.fileno() in ready:
+                return
+            os.eventfd_read(self._bell)
 
-    def _due(self) -> list[int]:
+    def _next(self) -> int | None:
+        """The first that is due and wasn't asked for already."""
         with self._lock:
-            due, self._at_once = self._at_once, []
-            return [ticket for ticket in due if ticket in self._waiting]
+            self._due = [(behind, ticket) for behind, ticket in self._due if ticket in self._waiting]
+            return next((ticket for behind, ticket in self._due if behind <= self._answered), None)
+
+    def _run_ahead(self, ticket: int) -> None:
+        try:
+            self._done[ticket] = self._ran(ticket)
+        except DeviceLost:
+            raise
+        except Exception as error:  # noqa: BLE001 - raised when somebody asks
+            self._done[ticket] = error
+            with self._lock:
+                self._due.clear()
 
     def _ran(self, ticket: int) -> Sequence[ChunkResult]:
         with self._lock:
@@ -84,3 +109,9 @@ class Ahead:
             return self._run(prepared)
         finally:
             self.running = _NOTHING
+
+
+def _readable(end: socket.socket) -> bool:
+    poll = select.poll()
+    poll.register(end, select.POLLIN)
+    return bool(poll.poll(0))

@@ -70,7 +70,7 @@ class Worker:
                 if self._backend is not None:
                     self._backend.release(number)
             return None
-        return m.Ready(self.ahead.add(self._model.prepare(self._batch(asked)), at_once=asked.at_once))
+        return m.Ready(self.ahead.add(self._model.prepare(self._batch(asked)), behind=asked.behind))
 
     def _read(self, got: Received, kind: object, channel: str) -> Any:
         """A message that may have large arrays aside, in memory that lasts until its answer."""
@@ -102,11 +102,12 @@ class Worker:
 
     def run(self, got: Received) -> m.Results | m.Scored:
         """Run a batch that was prepared, or small ones as they come."""
-        asked: m.Running = self._read(got, m.Running, "run")
-        if isinstance(asked, m.Run):
-            return m.Results(results_stacked(self.ahead.results(asked.ticket)))
-        scored = self._model.score([self._batch(batch) for batch in asked.batches])
-        return m.Scored(tuple(m.Results(results_stacked(results)) for results in scored))
+        with self.ahead.question():
+            asked: m.Running = self._read(got, m.Running, "run")
+            if isinstance(asked, m.Run):
+                return m.Results(results_stacked(self.ahead.results(asked.ticket)))
+            scored = self._model.score([self._batch(batch) for batch in asked.batches])
+            return m.Scored(tuple(m.Results(results_stacked(results)) for results in scored))
 
     def _score(self, prepared: Prepared) -> list[ChunkResult]:
         return self._model.run(prepared)

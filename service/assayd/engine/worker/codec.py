@@ -28,7 +28,7 @@ ONCE = "once"
 """`Annotated[X, ONCE]`: values that come again with most messages are packed, and unpacked, when they first come. They
 never change, and the same object is the same value.
 """
-_MOST_KEPT = 64
+_MOST_KEPT, _LARGEST_KEPT_BYTES = 64, 4096
 
 
 @dataclass(frozen=True)
@@ -185,18 +185,20 @@ def _once(coder: _Coder) -> _Coder:
             own = Sink()
             header = msgpack.packb(coder.pack(value, own))
             known = value, msgpack.packb([header, b"".join(own.inline)])
-            _keep(packed, id(value), known)
+            if len(known[1]) <= _LARGEST_KEPT_BYTES:
+                _keep(packed, id(value), known)
         return known[1]
 
     def unpack(plain: Any, _: Source) -> Any:
         if type(plain) is not bytes:
             raise Malformed("no bytes")
-        if plain not in unpacked:
+        value = unpacked.get(plain)
+        if value is None:
             header, inline = _list(msgpack.unpackb(plain))
             value = coder.unpack(msgpack.unpackb(header), Source(np.frombuffer(inline, np.uint8)))
-            _keep(unpacked, plain, value)
-            return value
-        return unpacked[plain]
+            if len(plain) <= _LARGEST_KEPT_BYTES:
+                _keep(unpacked, plain, value)
+        return value
 
     return _Coder(coder.kinds, pack, unpack)
 

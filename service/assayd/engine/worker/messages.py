@@ -100,7 +100,8 @@ class Prepare:
     """As `Backend.prepare`. subjects: those that the worker doesn't have yet. readouts: each of them once.
 
     chunks: int64 [n, 3], each one's subject, its readout among these, and its rows. blocks: the rows of all chunks in
-    order (`assayd.engine.worker.stack`). at_once: it is the next to run, and needn't be asked for to begin.
+    order (`assayd.engine.worker.stack`). behind: it is to run
+    when so many questions of the other conversation were answered, without being asked for; None for never.
     """
 
     subjects: tuple[SubjectParts, ...]
@@ -111,7 +112,7 @@ class Prepare:
     blocks: Annotated[tuple[RowBlock, ...], ASIDE]
     steady: bool = False
     exact: bool = False
-    at_once: bool = False
+    behind: int | None = None
 
 
 @dataclass(frozen=True)

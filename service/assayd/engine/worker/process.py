@@ -68,6 +68,7 @@ class Process(Life):
         self._gone: deque[int] = deque()
         self._batches = 0
         self._asked: int | None = None
+        self._questions = 0
         self._retired = False
 
     def retire(self) -> None:
@@ -187,7 +188,9 @@ class Process(Life):
         return Waiting(batch, self, ticket)
 
     def _send_rows(self, batch: Batch) -> int:
-        rows = self._rows_of(batch)
+        # Only while another one is being asked for is it clear which this one follows.
+        behind = self._questions if batch.at_once and self._run.lock.locked() else None
+        rows = replace(self._rows_of(batch), behind=behind)
         answer = self._ask_with_rows(self._prepare, m.Making, rows, (rows,), m.PrepareAnswer, lambda _: None)
         ticket: int = answer.ticket
         return ticket
@@ -200,6 +203,7 @@ class Process(Life):
             self._batches += 1
         try:
             with self._run.lock:
+                self._questions += 1
                 rows = tuple([self._rows_of(batch) for batch in batches])
                 vet = partial(self._vet_scored, batches)
                 answer = self._ask_with_rows(self._run, m.Running, m.Score(rows), rows, m.RunAnswer, vet)
@@ -220,7 +224,7 @@ class Process(Life):
             [(chunk.subject.number, n, chunk.rows) for chunk, n in zip(batch.chunks, numbers, strict=True)], np.int64
         )
         parts = tuple(m.SubjectParts.of(subject) for subject in new)
-        rows, how = stacked(batch.chunks), (batch.steady, batch.exact, batch.at_once)
+        rows, how = stacked(batch.chunks), (batch.steady, batch.exact)
         return m.Prepare(parts, batch.batched, batch.padded, readouts, chunks, rows, *how)
 
     def _ask_with_rows(
@@ -257,6 +261,7 @@ class Process(Life):
         """As `Backend.run`. Raises WorkerLost too."""
         try:
             with self._run.lock:
+                self._questions += 1
                 self._asked = waiting.ticket
                 frame = framed(m.Running, m.Run(waiting.ticket))
                 answer, size = self._ask(self._run, frame, m.RunAnswer, partial(self._vet_results, waiting.batch))

@@ -56,7 +56,7 @@ def until(model, ends):
 
 
 def test_what_comes_next_runs_unasked_and_its_results_are_had_once(model, ends):
-    first, second = model.ahead.add("a", at_once=True), model.ahead.add("b", at_once=False)
+    first, second = model.ahead.add("a", behind=0), model.ahead.add("b", behind=None)
     until(model, ends)
     assert model.begun == ["a"]
     assert model.ahead.results(first) == ["scores of a"]
@@ -68,7 +68,7 @@ def test_what_comes_next_runs_unasked_and_its_results_are_had_once(model, ends):
 
 
 def test_what_was_asked_for_before_its_turn_runs_once(model, ends):
-    ticket = model.ahead.add("a", at_once=True)
+    ticket = model.ahead.add("a", behind=0)
     assert model.ahead.results(ticket) == ["scores of a"]
     until(model, ends)
     assert model.begun == ["a"]
@@ -79,7 +79,7 @@ def test_a_batch_that_is_added_while_it_waits_begins(model, ends):
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(model.ahead.until, near)
         time.sleep(0.05)
-        ticket = model.ahead.add("a", at_once=True)
+        ticket = model.ahead.add("a", behind=0)
         end = time.monotonic() + 10
         while not model.ahead._done and time.monotonic() < end:
             time.sleep(0.01)
@@ -89,28 +89,49 @@ def test_a_batch_that_is_added_while_it_waits_begins(model, ends):
 
 
 def test_a_question_that_waits_goes_first(model, ends):
-    model.ahead.add("a", at_once=True)
+    model.ahead.add("a", behind=0)
     ends[1].send(b"x")
     model.ahead.until(ends[0])
     assert model.begun == []
 
 
-def test_an_error_is_raised_to_whoever_asks_and_to_nobody_else(model, ends):
-    bad, good = model.ahead.add(ModelFailed("no"), at_once=True), model.ahead.add("b", at_once=True)
+def test_an_error_is_raised_to_whoever_asks_and_what_lies_behind_it_waits_to_be_asked(model, ends):
+    bad, good = model.ahead.add(ModelFailed("no"), behind=0), model.ahead.add("b", behind=0)
     until(model, ends)
+    assert len(model.begun) == 1
     assert model.ahead.results(good) == ["scores of b"]
     with pytest.raises(ModelFailed, match="no"):
         model.ahead.results(bad)
 
 
+def test_what_follows_a_question_begins_when_that_is_answered(model, ends):
+    ticket = model.ahead.add("b", behind=1)
+    until(model, ends)
+    assert model.begun == []
+    with model.ahead.question():
+        pass
+    until(model, ends)
+    assert model.begun == ["b"]
+    assert model.ahead.results(ticket) == ["scores of b"]
+
+
+def test_behind_a_question_that_failed_nothing_begins_unasked(model, ends):
+    ticket = model.ahead.add("b", behind=1)
+    with pytest.raises(ModelFailed), model.ahead.question():
+        raise ModelFailed("no")
+    until(model, ends)
+    assert model.begun == []
+    assert model.ahead.results(ticket) == ["scores of b"]
+
+
 def test_a_lost_device_is_known_at_once(model, ends):
-    model.ahead.add(DeviceLost("gone"), at_once=True)
+    model.ahead.add(DeviceLost("gone"), behind=0)
     with pytest.raises(DeviceLost):
         until(model, ends)
 
 
 def test_the_batch_that_runs_is_known_by_its_ticket(model, ends):
-    tickets = [model.ahead.add(name, at_once=True) for name in "ab"]
+    tickets = [model.ahead.add(name, behind=0) for name in "ab"]
     until(model, ends)
     assert model.running == tickets
     assert model.ahead.running not in tickets

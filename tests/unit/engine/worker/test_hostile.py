@@ -112,7 +112,7 @@ def test_a_worker_that_says_nothing_is_waited_for_until_it_is_killed(taken_over,
 def test_a_flood_of_log_lines_is_cut_and_its_words_stay_words(taken_over, caplog):
     with caplog.at_level(logging.WARNING):
         explain(taken_over("flood"))
-    lines = [r for r in caplog.records if r.name == "assayd.engine.worker.process"]
+    lines = [r for r in caplog.records if r.name == "assayd.engine.worker.life"]
     assert len(lines) == 101
     assert lines[0].message == "a worker says"
     assert "forged" in lines[0].line
