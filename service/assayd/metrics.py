@@ -120,7 +120,10 @@ class Metrics:
         )
         self.device_rows = Counter("assayd_device_rows_run", "Rows that a device ran.", ["device"], registry=r)
         self.device_busy = Counter(
-            "assayd_device_busy_seconds", "Time in which a device ran batches.", ["device"], registry=r
+            "assayd_device_busy_seconds",
+            "Seconds of batches that a device ran; those that stepped aside count beside others.",
+            ["device"],
+            registry=r,
         )
         self.device_models = Gauge("assayd_device_models_loaded", "Models on a device.", ["device"], registry=r)
         self.device_models_bytes = Gauge(

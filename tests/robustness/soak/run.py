@@ -162,5 +162,5 @@ def _store(folder, models):
     """Files of its store, by kind: a file for each model that was ever acknowledged, and no drafts."""
     found = [path for path in folder.rglob("*") if path.is_file()]
     kinds = {"models": sum(p.parent.name == "models" and not p.name.startswith(".") for p in found)}
-    kinds["drafts"] = sum(p.name.startswith(".draft-") for p in found)
+    kinds["drafts"] = sum(p.parent.name == ".drafts" for p in found)
     return {"found": kinds, "expected": {"models": models, "drafts": 0}, "files": len(found)}

@@ -22,7 +22,7 @@ from assayd.types.subject import Subject
 _CLOSE_S, _FULL_S = 10.0, 5.0
 
 _SPIN_US = 100
-"""Only one worker runs at a time, and the threads of the one before must not stay awake at its cost."""
+"""Mostly one worker runs at a time, and the threads of the one before must not stay awake at its cost."""
 
 
 @dataclass(eq=False)
