@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
 
+from cachetools import LRUCache
+
 from assayd.scheduler.policy import DEFAULT_ROW_COST, Account, Waiting
 from assayd.scheduler.work import WEIGHTS
 
 _SMOOTHING = 0.2
+_MOST_COSTS = 4096
+"""Models come and go."""
 
 
 class Ledger:
@@ -18,7 +22,7 @@ class Ledger:
     def __init__(self) -> None:
         self._used: dict[Account, float] = {}
         self._works: dict[Account, int] = {}
-        self._row_cost: dict[Hashable, float] = {}
+        self._row_cost: LRUCache[Hashable, float] = LRUCache(_MOST_COSTS)
 
     @property
     def used(self) -> Mapping[Account, float]:

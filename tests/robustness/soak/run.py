@@ -21,7 +21,7 @@ ALLOWED = {
 """Growth per thousand calls: a hundred bytes a call, and a descriptor in ten thousand. And in all, below which it is no
 leak: minutes are all warm-up, and half-open connections come and go.
 """
-AT_REST = {"descriptors": 6, "threads": 8, "workers": 0}
+AT_REST = {"descriptors": 6, "threads": 16, "workers": 0}
 """More than before the crew came. Pools of threads are filled as they are needed, and gRPC keeps a few descriptors."""
 FLAGS = ("--sweep-ms", "0", "--worker-memory-bytes", str(2**31), "--max-model-depth", str(corpus.DEPTH))
 _SETTLE_S = 30

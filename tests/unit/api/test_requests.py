@@ -97,6 +97,8 @@ def test_targets_for_each_instance():
         ({"budget": {"rows": -1}}, "budget.rows"),
         ({"budget": {"time": {}}}, "budget.time"),
         ({"budget": {"time": {"seconds": 90_000}}}, "budget.time"),
+        ({"budget": {"time": {"nanos": 2**31 - 1}}}, "budget.time"),
+        ({"budget": {"time": {"seconds": 2, "nanos": -1}}}, "budget.time"),
         ({"reproducible": True, "budget": {"time": {"seconds": 1}, "on_exhausted": 2}}, "budget.time"),
         ({"reproducible": True, "budget": {"rows": 9, "on_exhausted": 2}}, "budget.on_exhausted"),
         ({"targets": [{}], "instance_targets": [{}, {}]}, "targets"),

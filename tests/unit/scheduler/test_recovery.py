@@ -117,6 +117,34 @@ async def test_one_poison_row_among_many_fails_alone(scheduler, backend, models)
     assert (await score(scheduler, work([5]))).tolist() == [5]
 
 
+async def test_rows_to_run_again_go_before_a_job_that_always_has_full_batches(scheduler, backend, monkeypatch):
+    """The job's model has a process of its own, which lives."""
+    run, prepare = backend.run, backend.prepare
+
+    def unhurried(prepared):
+        if prepared.batch.digest == "m":
+            return run(prepared)
+        time.sleep(0.002)
+        return FakeBackend.run(backend, prepared)
+
+    def prepared(batch):
+        return prepare(batch) if batch.digest == "m" else FakeBackend.prepare(backend, batch)
+
+    monkeypatch.setattr(backend, "run", unhurried)
+    monkeypatch.setattr(backend, "prepare", prepared)
+    backend.gate.clear()
+    jobs = [asyncio.create_task(score(scheduler, work([n]))) for n in (5, KILLER)]
+    await asyncio.sleep(0.05)
+    heavy = asyncio.create_task(score(scheduler, work(range(20, 820), loaded=model(digest="n"))))
+    await asyncio.sleep(0.05)
+    backend.gate.set()
+    good, bad = await asyncio.gather(*jobs, return_exceptions=True)
+    assert good.tolist() == [5]
+    assert isinstance(bad, ModelFailed)
+    assert not heavy.done()
+    assert (await heavy).tolist() == list(range(20, 820))
+
+
 async def test_rows_whose_process_others_killed_run_again_and_are_right(scheduler, backend, models):
     backend.cause = KILLED
     task = asyncio.create_task(score(scheduler, work(range(60))))

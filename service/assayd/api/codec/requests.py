@@ -89,8 +89,13 @@ def _budget(message: explain_service_pb2.ExplainRequest, instances: int, arrived
     if asked.HasField("rows") and asked.rows < 1:
         raise InvalidRequest("a budget has at least one row", field="budget.rows")
     seconds = asked.time.seconds + asked.time.nanos / 1e9
-    if asked.HasField("time") and not 0 < seconds <= _MAX_BUDGET_S:
-        raise InvalidRequest(f"a budget of time is above 0 and at most {_MAX_BUDGET_S:g} s", field="budget.time")
+    # The standard's own bounds of nanos: what lies beyond can't be written as JSON into a record.
+    proper = abs(asked.time.nanos) < 1e9 and asked.time.seconds * asked.time.nanos >= 0
+    if asked.HasField("time") and not (proper and 0 < seconds <= _MAX_BUDGET_S):
+        raise InvalidRequest(
+            f"a budget of time is above 0 and at most {_MAX_BUDGET_S:g} s, its nanos fewer than a second's",
+            field="budget.time",
+        )
     partial = asked.on_exhausted == explain_pb2.ON_BUDGET_PARTIAL
     if asked.HasField("time") and partial and message.reproducible:
         raise InvalidRequest(
