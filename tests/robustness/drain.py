@@ -85,12 +85,12 @@ _ASKED = {
 }  # fmt: skip
 
 
-def drain(folder, seed=0):
-    """One server, a caller for each kind of call, and SIGTERM in the middle of it."""
+def drain(folder, seed=0, module="assayd"):
+    """One server, a caller for each kind of call, and SIGTERM in the middle of it. module: of the server."""
     chance, found = random.Random(seed), Drain(Outcomes())
     grace_s = chance.choice(_GRACES_S)
     flags = ("--sweep-ms", "0", "--drain-grace-s", str(grace_s))
-    with ServerProcess(folder / "store", *flags) as server, assay.Client(server.address) as client:
+    with ServerProcess(folder / "store", *flags, module=module) as server, assay.Client(server.address) as client:
         client.upload_model(zoo.mlp(), name="mlp")
         wanted = {name: ask(client) for name, ask in _ASKED.items()}
         callers = [
