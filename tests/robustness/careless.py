@@ -9,6 +9,7 @@ import sys
 from itertools import count
 
 from assayd.__main__ import main
+from assayd.explain import predictor
 from assayd.scheduler import recovery, watchdog, work
 
 _RIGHT_AT_FIRST = 40
@@ -53,6 +54,15 @@ def numbers():
         deliver(self, start, rows, result + 1e-3 if wrong else result)
 
     work.Work.deliver = other
+
+
+def bug():
+    """It stumbles over its own feet."""
+
+    async def stumble(self, request, job):
+        raise KeyError("/etc/a-path")
+
+    predictor.Predictor.predict = stumble
 
 
 if __name__ == "__main__":

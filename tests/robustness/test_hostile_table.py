@@ -10,6 +10,7 @@ import signal
 import threading
 import time
 from pathlib import Path
+from unittest import mock
 
 import grpc
 import numpy as np
@@ -503,17 +504,21 @@ def _(s):
         wait_until(lambda: server.metrics()["assayd_queued_rows"] == 0, 60)
 
 
-@row(63, "a bug, by a folder where a file should be")
+@row(63, "a bug")
 def _(s):
-    s.upload(zoo.linear(), "broken")
-    with contextlib.suppress(FileExistsError):
-        (s.folder / "shared" / "default" / "names" / "broken" / "2.json").mkdir()
-    with refused("INTERNAL", "BUG") as got:
-        s.client.predict("broken", X)
-    incident = got.value.metadata["incident"]
-    assert incident in str(got.value)
-    wait_until(lambda: f'"incident": "{incident}"' in s.server.log())
-    assert "IsADirectoryError" in s.server.log()
+    with (
+        mock.patch.dict(os.environ, {"CARELESS": "bug"}),
+        ServerProcess(s.folder / "bug", module="tests.robustness.careless") as server,
+        assay.Client(server.address) as client,
+    ):
+        client.upload_model(zoo.linear(), name="m")
+        with refused("INTERNAL", "BUG") as got:
+            client.predict("m", X)
+        incident = got.value.metadata["incident"]
+        assert incident in str(got.value)
+        wait_until(lambda: f'"incident": "{incident}"' in server.log())
+        assert "KeyError: '/etc/a-path'" in server.log()
+        client.models()
 
 
 # ---- the table ---------------------------------------------------------------------------------------------------

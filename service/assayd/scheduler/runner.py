@@ -10,6 +10,7 @@ import numpy as np
 
 from assayd.engine.backend import Backend, Batch, Chunk, ChunkResult, NotRun, Prepared
 from assayd.scheduler.aside import MOST
+from assayd.scheduler.parts import joined
 from assayd.scheduler.queue import Slice
 
 
@@ -79,5 +80,5 @@ def _joined(results: Sequence[ChunkResult]) -> ChunkResult:
     if len(results) == 1:
         return results[0]
     if isinstance(results[0], Mapping):
-        return {name: np.concatenate([r[name] for r in results]) for name in results[0]}  # type: ignore[call-overload]
+        return joined(results)  # type: ignore[arg-type]
     return np.concatenate(results)  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ from itertools import count
 import numpy as np
 
 from assayd.engine.backend import ChunkResult, LoadedModel, Readout, shape_key
-from assayd.errors import ModelUnfit
+from assayd.scheduler.parts import joined
 from assayd.types.arrays import Array, Floats
 from assayd.types.rows import Plan
 from assayd.types.subject import Subject
@@ -141,11 +141,4 @@ class Work:
     def outputs(self) -> dict[str, Array]:
         """By output name [plan.size, *output], once finished, where whole outputs were wanted."""
         parts = [part for _, part in sorted(self._parts, key=lambda p: p[0])]
-        for name, first in parts[0].items():
-            other = next((p[name].shape[1:] for p in parts if p[name].shape[1:] != first.shape[1:]), None)
-            if other is not None:
-                raise ModelUnfit(
-                    f"output {name!r} has the shape {list(first.shape[1:])} for one row and {list(other)} for another, "
-                    "and no tensor holds both: ask for one row at a time, or for other outputs"
-                )
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        return joined(parts)

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from assayd.engine.backend import LoadedModel, in_turn
-from assayd.errors import DeadlinePassed, Draining, ModelFailed, OutOfMemory, QueueFull
+from assayd.errors import DeadlinePassed, Draining, ModelFailed, ModelUnfit, OutOfMemory, QueueFull
 from assayd.metrics import Metrics
 from assayd.scheduler import device as device_module
 from assayd.scheduler import queue
+from assayd.scheduler.runner import _joined
 from assayd.scheduler.scheduler import Scheduler
 from assayd.scheduler.work import Caller, Job, Work
 from assayd.types.model import Batching, Signature
@@ -373,3 +374,11 @@ async def test_a_row_that_fails_alone_leaves_what_it_took_along(scheduler):
     with pytest.raises(ModelFailed, match="thirteen"):
         await scheduler.wait(broken)
     assert await kept == [[1], [2, 3]]
+
+
+def test_outputs_of_other_shapes_are_the_models_fault():
+    """Also where several rows of a work ran in turn, at once."""
+    parts = [{"y": np.zeros((1, 3))}, {"y": np.zeros((1, 2))}]
+    with pytest.raises(ModelUnfit, match="one row at a time"):
+        _joined(parts)
+    assert _joined([parts[0], parts[0]])["y"].shape == (2, 3)
