@@ -33,6 +33,7 @@ class Quarantine:
         strikes = self._recent(self._strikes, digest)
         if all(known is not by for _, known in strikes):
             strikes.append((self._clock(), by))
+            self._strikes[digest] = strikes
 
     def check(self, digest: str) -> None:
         """Raises ModelQuarantined."""
@@ -49,17 +50,20 @@ class Quarantine:
         losses = self._recent(self._losses, digest)
         pause = _PAUSES_S[min(len(losses), len(_PAUSES_S) - 1)]
         losses.append((self._clock(), None))
+        self._losses[digest] = losses
         return pause
 
     @property
     def held(self) -> list[str]:
         """Digests of the models in quarantine."""
-        return [digest for digest in self._strikes if len(self._recent(self._strikes, digest)) >= STRIKES]
+        return [digest for digest in list(self._strikes) if len(self._recent(self._strikes, digest)) >= STRIKES]
 
     def _recent(self, counted: dict[str, _Times], digest: str) -> _Times:
-        times = counted.setdefault(digest, deque())
+        times = counted.get(digest, deque())
         while times and self._clock() - times[0][0] >= _WINDOW_S:
             times.popleft()
+        if not times:  # models that did nothing, or nothing lately, leave no trace
+            counted.pop(digest, None)
         return times
 
 

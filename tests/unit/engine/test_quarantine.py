@@ -87,3 +87,17 @@ def test_what_is_said_of_a_model_that_ended_its_process(cause, error):
     said = verdict(WorkerLost("", metadata={"cause": cause}), "while it was loaded")
     assert type(said) is error
     assert "while it was loaded" in said.message
+
+
+def test_models_that_did_nothing_lately_leave_no_trace():
+    now = [0.0]
+    quarantine = Quarantine(lambda: now[0])
+    for n in range(50):
+        quarantine.check(f"innocent {n}")
+    quarantine.strike("guilty", object())
+    quarantine.pause("guilty")
+    assert (list(quarantine._strikes), list(quarantine._losses)) == (["guilty"], ["guilty"])
+    now[0] += 10**6
+    assert quarantine.held == []
+    quarantine.check("guilty")
+    assert not quarantine._strikes
