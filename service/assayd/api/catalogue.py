@@ -79,8 +79,7 @@ class Catalogue:
         Raises ModelNotFound.
         """
         try:
-            loop = asyncio.get_running_loop()
-            removed, nameless = await loop.run_in_executor(self._changing, self._delete, tenant, ref)
+            removed, nameless = await self._change(self._delete, tenant, ref)
         finally:
             self._resolved = {}
         for digest in nameless:
@@ -163,9 +162,7 @@ class Catalogue:
         """Store a tensor and return its digest. Raises StoreFull, QuotaUsedUp."""
         with self._quotas.storing(tenant, await self._stored_bytes(tenant)) as take:
             take(array.nbytes)
-            return await asyncio.get_running_loop().run_in_executor(
-                self._changing, self.store.put_tensor, tenant, array
-            )
+            return await self._change(self.store.put_tensor, tenant, array)
 
     async def _stored_bytes(self, tenant: str) -> int:
         if self._quotas.of(tenant).stored_bytes is None:
@@ -192,9 +189,13 @@ class Catalogue:
             check_spec(spec, loaded.signature)
             return facts
 
+    def _change(self, function: Callable[[*Ts], T], *arguments: *Ts) -> asyncio.Future[T]:
+        """Run on a thread for changes of the store."""
+        return asyncio.get_running_loop().run_in_executor(self._changing, partial(function, *arguments))
+
     async def _to_its_end(self, function: Callable[[*Ts], T], *arguments: *Ts) -> T:
-        """Run on a thread. A cancelled call waits for its end, since it may not drop a draft that is written."""
-        running = asyncio.get_running_loop().run_in_executor(self._changing, partial(function, *arguments))
+        """As `_change`. A cancelled call waits for its end, since it may not drop a draft that is written."""
+        running = self._change(function, *arguments)
         try:
             return await asyncio.shield(running)
         except asyncio.CancelledError:

@@ -151,13 +151,14 @@ class DeviceScheduler:
         return taken if isinstance(taken, list) else self._recovery.next(self._runs) or taken
 
     def _can(self, view: Waiting) -> bool:
-        """Whether its rows may run here, now."""
-        return view.digest not in self._aside and self._recovery.can(self.name, view.digest, view.device)
+        return self._may(view.digest, view.device)
 
     def _runs(self, work: Work) -> bool:
-        """Whether a work's rows may run here, now."""
-        digest = work.model.digest
-        return digest not in self._aside and self._recovery.can(self.name, digest, work.device)
+        return self._may(work.model.digest, work.device)
+
+    def _may(self, digest: str, only: str) -> bool:
+        """Whether a model's rows may run here, now. only: the one device that may, or ""."""
+        return digest not in self._aside and self._recovery.can(self.name, digest, only)
 
     def _with_company(self, slices: list[Slice]) -> list[Slice]:
         """What runs alone in next to no time takes along what comes next: one way to the model for all of it."""

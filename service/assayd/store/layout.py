@@ -24,7 +24,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from assayd.errors import NoDescriptors, StoreFull
+from assayd.errors import Unavailable
 from assayd.store import records
 from assayd.store.disk import settle, writing
 from assayd.store.drafts import Draft
@@ -48,7 +48,7 @@ def enter(root: Path, drafts: Path) -> None:
     if found < FORMAT:
         try:
             _mark(root, drafts)
-        except (StoreFull, NoDescriptors) as error:  # it can still be read
+        except Unavailable as error:  # it can still be read
             log.warning("the store's format isn't written down", extra={"why": error.message})
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from assayd.errors import AssayError, DataLoss, ModelNotFound, NoDescriptors, StoreFull, TensorNotFound
+from assayd.errors import AssayError, DataLoss, ModelNotFound, TensorNotFound, Unavailable
 from assayd.store import drafts, layout, records
 from assayd.store.blobs import Blobs
 from assayd.store.digests import PREFIX, digest_of
@@ -112,7 +112,7 @@ class Store:
                 self._models(tenant).keep(draft)  # heals damaged bytes of the same version
                 self._specs(tenant).put(spec)
                 return same or versions.add(name, version, draft.digest, spec_digest, draft.size)
-            except (StoreFull, NoDescriptors):
+            except Unavailable:
                 with suppress(AssayError, OSError):
                     self._drop_unnamed(tenant)
                 raise
@@ -144,7 +144,7 @@ class Store:
         try:
             record = records.decode(read_bytes(self._tuning_file(tenant, digest, fingerprint)) or b"", _TUNING_1)
             rows, threads, runs = record["rows"], record["threads"], record.get("runs", 1)
-        except (FileNotFoundError, StoreFull, NoDescriptors, ValueError, KeyError):
+        except (FileNotFoundError, Unavailable, ValueError, KeyError):
             return None
         known = all(type(n) is int for n in (rows, threads, runs)) and rows >= 1 and threads >= 0 and runs >= 1
         return Tuning(rows, threads, runs) if known else None

@@ -77,13 +77,14 @@ class Ahead:
         for readable in (end, self._bell):
             poll.register(readable, select.POLLIN)
         while True:
-            # What came goes first; a bell that rang once may stand for several.
-            while (ticket := self._next()) is not None and not _readable(end):
-                self._run_ahead(ticket)
-            ready = {fd for fd, _ in poll.poll()}
-            if end.fileno() in ready:
+            ticket = self._next()
+            ready = {fd for fd, _ in poll.poll(None if ticket is None else 0)}
+            if end.fileno() in ready:  # what came goes first
                 return
-            os.eventfd_read(self._bell)
+            if self._bell in ready:
+                os.eventfd_read(self._bell)
+            if ticket is not None:
+                self._run_ahead(ticket)
 
     def _next(self) -> int | None:
         """The first that is due and wasn't asked for already."""
@@ -109,9 +110,3 @@ class Ahead:
             return self._run(prepared)
         finally:
             self.running = _NOTHING
-
-
-def _readable(end: socket.socket) -> bool:
-    poll = select.poll()
-    poll.register(end, select.POLLIN)
-    return bool(poll.poll(0))
