@@ -100,7 +100,7 @@ class App:
             max_queued_rows=settings.max_queued_rows,
         )
         self._models.waiting, self._models.changed = self._scheduler.queued_seconds, self._scheduler.changed
-        self._keepers = [Keeper(d.backend, d.models, self._scheduler, self._metrics) for d in self._devices]
+        self._keepers = [Keeper(d.backend, d.models.in_memory, self._scheduler, self._metrics) for d in self._devices]
         self._offload = Offload()
         self._quotas = Quotas(QuotaFile(settings.quotas).of) if settings.quotas else Quotas()
         self._catalogue = Catalogue(store, self._models, self._metrics, settings.max_model_bytes, self._quotas)

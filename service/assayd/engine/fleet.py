@@ -13,7 +13,8 @@ from functools import partial
 from typing import TypeVar
 
 from assayd.engine.backend import Backend, LoadedModel
-from assayd.engine.models import InUse, LoadedModels
+from assayd.engine.in_memory import InUse
+from assayd.engine.models import LoadedModels
 from assayd.errors import AssayError, DeviceGone, WorkerLost
 from assayd.metrics import Metrics
 from assayd.types.subject import Subject
@@ -140,7 +141,7 @@ class Fleet:
         if found.loaded is not before:
             for other in self._with(before.digest):
                 if other is not device:
-                    other.models.forget(before.digest)
+                    other.models.in_memory.forget(before.digest)
             self.changed()
 
     def _where(self, model: InUse) -> tuple[Device, InUse]:
@@ -236,7 +237,7 @@ class Fleet:
             size = max(model.loaded.size_bytes, model.loaded.memory_bytes)
             for device in self._by_load():
                 rests = self._resting.get((device.name, digest), 0.0) > time.monotonic()
-                if device not in homes and not device.lost and not rests and device.models.has_room(size):
+                if device not in homes and not device.lost and not rests and device.models.in_memory.has_room(size):
                     self._spreading[digest] = asyncio.create_task(self._adopt(device, model), name="spread")
                     break
 
@@ -275,11 +276,11 @@ class Fleet:
 
     def states(self) -> list[DeviceState]:
         """Of each device."""
-        return [DeviceState(d.name, not d.lost, len(d.models.digests)) for d in self._devices.values()]
+        return [DeviceState(d.name, not d.lost, len(d.models.in_memory)) for d in self._devices.values()]
 
     def providers(self) -> list[str]:
         """Execution providers that loaded models really got."""
-        return sorted({name for device in self._devices.values() for name in device.models.providers()})
+        return sorted({name for device in self._devices.values() for name in device.models.in_memory.providers})
 
     def close(self) -> None:
         """Wait for loads under way and end the threads."""
@@ -311,7 +312,8 @@ class Fleet:
                 waiting[device.name] += seconds / len(homes)
         loads = Counter(name for (_, name), count in self._coming.items() for _ in range(count))
         return sorted(
-            self._devices.values(), key=lambda d: (d.lost, waiting[d.name], loads[d.name], d.models.held_bytes)
+            self._devices.values(),
+            key=lambda d: (d.lost, waiting[d.name], loads[d.name], d.models.in_memory.held_bytes),
         )
 
     @contextmanager

@@ -6,20 +6,19 @@ import asyncio
 import logging
 import threading
 import time
-from collections import Counter, OrderedDict
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar, TypeVarTuple
 
 from assayd.engine.backend import Backend, LoadedModel
+from assayd.engine.in_memory import InMemory, InUse
 from assayd.engine.pulse import Pulse
 from assayd.engine.quarantine import Quarantine, cause_of, cause_word, killed_by_others, verdict
 from assayd.errors import (
     DeviceGone,
     ModelFailed,
-    ModelsFull,
     ModelUnfit,
     OutOfMemory,
     Unavailable,
@@ -40,32 +39,10 @@ log = logging.getLogger(__name__)
 _TRIES = 3
 """Of a revival, where others end the process on the way."""
 _REVIVALS_AT_ONCE = 32
-_FULL_S = 5.0
 _ABANDONED = "nobody waits for its load"
 _ABANDONED_S = 2.0
 _ABANDONED_S_PER_BYTE = 1 / 20e6
 """A load that nobody waits for any more goes on for so long: the caller may come back, and large files take time."""
-
-
-@dataclass(eq=False)
-class InUse:
-    """A loaded model while somebody uses it; `loaded` follows what later proofs decide.
-
-    tenant: in whose store its file is. pinned: it stays in memory. dropped: it doesn't, once nobody uses it.
-    deciding: held while something is decided. steady: how it is run for the same bits in any company, once somebody
-    asked. settled_by: the instance that answered its open question. demoted: why it runs row by row, where that was
-    decided after its load.
-    """
-
-    loaded: LoadedModel
-    tenant: str
-    users: int = 0
-    pinned: bool = False
-    dropped: bool = False
-    deciding: asyncio.Lock = field(default_factory=asyncio.Lock)
-    steady: LoadedModel | None = None
-    settled_by: Subject | None = None
-    demoted: str | None = None
 
 
 @dataclass(eq=False)
@@ -79,9 +56,8 @@ class _Load:
 
 
 class LoadedModels:
-    """Loads models of the store on one device when they are needed. The least recently used of those that nobody uses
-    leave when what all hold comes to more than `max_bytes`, they are more than `max_models`, or a GPU has no memory for
-    another one.
+    """Loads models of the store on one device when they are needed. Where a GPU has no memory for another one, one
+    that nobody uses leaves, as for other want of room.
 
     max_load_s: longest load. max_decide_s: longest proof by a caller's instance. loads_at_once: where a load has a
     process of its own, one that is stuck holds up no other. fingerprint: of the device, under which the store keeps
@@ -109,15 +85,11 @@ class LoadedModels:
         self.pulse = pulse or Pulse(backend)
         self._store = store
         self._metrics = metrics
-        self._max_bytes = max_bytes
-        self._max_models = max_models
+        self.in_memory = InMemory(backend, metrics, max_bytes, max_models)
         self._max_load_s = max_load_s
         self._max_decide_s = max_decide_s
         self._fingerprint = fingerprint
-        self._models: OrderedDict[str, InUse] = OrderedDict()
         self._loads: dict[str, _Load] = {}
-        self._wanted: Counter[str] = Counter()
-        self._starting = 0
         self._turns = asyncio.Semaphore(min(loads_at_once, max_models))
         self._quarantine = quarantine or Quarantine(time.monotonic)
         self._adopting: set[str] = set()
@@ -132,19 +104,15 @@ class LoadedModels:
         Raises ModelNotFound, DataLoss, InvalidModel, ModelFailed, ModelQuarantined, ModelsFull, OutOfMemory,
         WorkerLost.
         """
-        with self._want(digest):
-            model = await self._loaded(tenant, digest, lambda: self._store.model_bytes(tenant, digest))
-            model.users += 1
-        self._models.move_to_end(digest)
-        try:
+        with ExitStack() as used:
+            with self.in_memory.want(digest):
+                await self._loaded(tenant, digest, lambda: self._store.model_bytes(tenant, digest))
+                model = used.enter_context(self.in_memory.use(digest))
             yield model
-        finally:
-            model.users -= 1
-            self._make_room()
 
     async def load(self, tenant: str, digest: str, data: bytes) -> LoadedModel:
         """Load bytes that aren't in the store yet. Raises as `use`, and ModelUnfit."""
-        with self._want(digest):
+        with self.in_memory.want(digest):
             model = await self._loaded(tenant, digest, lambda: data)
         model.dropped = False
         return model.loaded
@@ -156,55 +124,41 @@ class LoadedModels:
         digest, tenant = other.loaded.digest, other.tenant
         self._adopting.add(digest)
         try:
-            with self._want(digest):
+            with self.in_memory.want(digest):
                 model = await self._loaded(tenant, digest, lambda: self._store.model_bytes(tenant, digest))
                 if other.settled_by is not None:
                     await self.prove(model, other.settled_by)
                 if other.demoted is not None:
                     await self.demote(model, other.demoted)
             if not _alike(model.loaded, other.loaded):
-                self._forget(digest)
+                self.in_memory.forget(digest)
                 raise ModelUnfit(f"the model runs otherwise on {self._device} than where it was loaded first")
         finally:
             self._adopting.discard(digest)
 
     def runs(self, digest: str) -> bool:
         """Whether a model is in memory, and its rows may run."""
-        return digest in self._models and digest not in self._adopting
+        return digest in self.in_memory and digest not in self._adopting
 
     def get(self, digest: str) -> InUse | None:
         """A model that runs."""
-        return self._models[digest] if self.runs(digest) else None
-
-    def has_room(self, size_bytes: int) -> bool:
-        """Whether a model of this size fits beside those that are in use, or have to stay."""
-        kept = [m for m in self._models.values() if m.pinned or not _idle(m)]
-        return len(kept) < self._max_models and sum(map(_held, kept)) + size_bytes <= self._max_bytes
-
-    @property
-    def held_bytes(self) -> int:
-        """Of the models in memory: what their processes hold, or their files where these are larger."""
-        return sum(map(_held, self._models.values()))
-
-    def forget(self, digest: str) -> None:
-        """Unload a model, whoever uses it: another device runs it."""
-        self._forget(digest)
+        return self.in_memory[digest] if self.runs(digest) else None
 
     def forget_all(self) -> None:
         """Unload everything but what is being decided: the device is lost."""
-        for digest in [d for d, m in self._models.items() if not m.deciding.locked()]:
-            self._forget(digest)
+        for digest in [d for d in self.in_memory if not self.in_memory[d].deciding.locked()]:
+            self.in_memory.forget(digest)
 
     def pin(self, digest: str) -> None:
         """Keep a loaded model in memory, whatever room others need."""
-        if digest in self._models:
-            self._models[digest].pinned = True
+        if digest in self.in_memory:
+            self.in_memory[digest].pinned = True
 
     def drop(self, digest: str) -> None:
         """Unload a model, if it is loaded, as soon as nobody uses it."""
-        if digest in self._models:
-            self._models[digest].dropped = True
-            self._make_room()
+        if digest in self.in_memory:
+            self.in_memory[digest].dropped = True
+            self.in_memory.make_room()
 
     async def prove(self, model: InUse, subject: Subject) -> None:
         """Try an open question with a caller's instance."""
@@ -212,7 +166,7 @@ class LoadedModels:
             if model.loaded.open_question:
                 model.loaded = await self._decide(model, self._backend.prove, model.loaded.digest, subject)
                 model.settled_by = None if model.loaded.open_question else subject
-                self._show()
+                self.in_memory.show()
 
     async def demote(self, model: InUse, reason: str) -> None:
         """Run a model row by row from now on."""
@@ -221,7 +175,7 @@ class LoadedModels:
                 data = await self._data(model)
                 model.loaded = await self._decide(model, self._backend.demote, model.loaded.digest, data, reason)
                 model.steady, model.demoted = None, reason
-                self._show()
+                self.in_memory.show()
 
     async def steady(self, model: InUse) -> LoadedModel:
         """The model as it must be run for the same bits in any company. Raises NotReproducible."""
@@ -236,17 +190,17 @@ class LoadedModels:
 
         Raises ModelQuarantined, and as `use`.
         """
-        model = self._models.get(digest)
+        model = self.in_memory.get(digest)
         if model is None:
             raise WorkerLost("the model isn't in memory any more", retry_after_s=1.0)
         try:
             await self._revived(model, digest, cause)
         except Exception:
-            self._forget(digest)
+            self.in_memory.forget(digest)
             raise
         finally:
-            self._make_room()
-            self._show()
+            self.in_memory.make_room()
+            self.in_memory.show()
 
     async def _revived(self, model: InUse, digest: str, cause: str) -> None:
         for tries in range(1, _TRIES + 1):
@@ -256,7 +210,7 @@ class LoadedModels:
                 async with model.deciding:
                     await self._start_in_time(model, cause)
             except WorkerNotStarted:
-                if tries == _TRIES or not self._evict(digest):
+                if tries == _TRIES or not self.in_memory.evict(digest):
                     raise
             except WorkerLost as error:
                 said = {"model": digest, "why": error.message}
@@ -284,15 +238,6 @@ class LoadedModels:
         self._quarantine.strike(digest, by)
         self._metrics.models_quarantined.set(len(self._quarantine.held))
 
-    def providers(self) -> list[str]:
-        """Execution providers that loaded models really got."""
-        return sorted({m.loaded.provider for m in self._models.values()})
-
-    @property
-    def digests(self) -> list[str]:
-        """Of the models in memory."""
-        return list(self._models)
-
     def close(self) -> None:
         """Wait for a load under way and end the threads."""
         self._threads.shutdown()
@@ -301,7 +246,7 @@ class LoadedModels:
 
     async def _loaded(self, tenant: str, digest: str, read: Callable[[], bytes]) -> InUse:
         """The model, loaded once for all who ask meanwhile."""
-        while digest not in self._models:
+        while digest not in self.in_memory:
             load = self._loads.get(digest)
             if load is None:
                 self._quarantine.check(digest)
@@ -316,7 +261,7 @@ class LoadedModels:
                 if not load.waiting and not load.task.done():
                     patience = _ABANDONED_S + load.size * _ABANDONED_S_PER_BYTE
                     asyncio.get_running_loop().call_later(patience, self._give_up, digest, load)
-        return self._models[digest]
+        return self.in_memory[digest]
 
     def _give_up(self, digest: str, load: _Load) -> None:
         """End a load that nobody came back for."""
@@ -331,45 +276,16 @@ class LoadedModels:
     async def _load(self, tenant: str, digest: str, read: Callable[[], bytes]) -> InUse:
         try:
             async with self._turns:
-                with self._place():
+                with self.in_memory.place():
                     loaded = await self._with_memory(tenant, digest, read)
         except Exception:
             self._metrics.model_loads.labels("failed").inc()
             raise
         self._metrics.model_loads.labels("loaded").inc()
         self._metrics.model_load_seconds.observe(loaded.load_seconds)
-        model = self._models[digest] = InUse(loaded, tenant)
-        self._make_room(keep=digest)
-        self._show()
+        model = InUse(loaded, tenant)
+        self.in_memory.add(digest, model)
         return model
-
-    @contextmanager
-    def _want(self, digest: str) -> Iterator[None]:
-        """Whoever waits for a load finds the model when it is their turn, though others want its room."""
-        self._wanted[digest] += 1
-        try:
-            yield
-        finally:
-            self._wanted[digest] -= 1
-            if not self._wanted[digest]:
-                del self._wanted[digest]
-
-    @contextmanager
-    def _place(self) -> Iterator[None]:
-        """For one more. Raises ModelsFull."""
-        while len(self._models) + self._starting >= self._max_models:
-            if not self._evict():
-                raise ModelsFull(
-                    f"{self._max_models} models may be loaded here and all of them are in use: try again, or raise "
-                    "--max-loaded-models",
-                    metadata={"limit": str(self._max_models)},
-                    retry_after_s=_FULL_S,
-                )
-        self._starting += 1
-        try:
-            yield
-        finally:
-            self._starting -= 1
 
     async def _with_memory(self, tenant: str, digest: str, read: Callable[[], bytes]) -> LoadedModel:
         """Load; a GPU's memory is shared by all models there, while a process on the CPU has a limit of its own."""
@@ -377,7 +293,7 @@ class LoadedModels:
             try:
                 return await self._within_time(tenant, digest, read)
             except OutOfMemory:
-                if not (self.pulse.on_gpu and self._evict()):
+                if not (self.pulse.on_gpu and self.in_memory.evict()):
                     raise
 
     async def _within_time(self, tenant: str, digest: str, read: Callable[[], bytes]) -> LoadedModel:
@@ -393,7 +309,7 @@ class LoadedModels:
                 self._end_load(digest, "its load took too long")
                 raise ModelFailed(f"loading and proving the model took longer than {self._max_load_s:g} s") from None
             except WorkerNotStarted:
-                if last or not self._evict():
+                if last or not self.in_memory.evict():
                     raise
             except WorkerLost as error:
                 log.warning("a process was lost while it loaded a model", extra={"model": digest, "why": error.message})
@@ -480,51 +396,14 @@ class LoadedModels:
     async def _data(self, model: InUse) -> bytes:
         return await self._off_loop(self._store.model_bytes, model.tenant, model.loaded.digest)
 
-    def _forget(self, digest: str) -> None:
-        """Unload a model; the next who asks loads it anew."""
-        if self._models.pop(digest, None) is not None:
-            self._backend.unload(digest)
-            self._show()
-
-    def _make_room(self, keep: str = "") -> None:
-        before = len(self._models)
-        for digest in [d for d, m in self._models.items() if m.dropped and _idle(m)]:
-            self._forget(digest)
-        while self.held_bytes > self._max_bytes and self._evict(keep):
-            pass
-        if len(self._models) != before:  # it comes after every call
-            self._show()
-
-    def _evict(self, keep: str = "") -> bool:
-        """Unload the least recently used of those that nobody uses, if there is one."""
-        for digest, model in self._models.items():
-            if _idle(model) and not (model.pinned or digest == keep or self._wanted[digest]):
-                self._forget(digest)
-                return True
-        return False
-
-    def _show(self) -> None:
-        kinds = Counter(
-            (m.loaded.provider, "batched" if m.loaded.batching.batched else "row_by_row") for m in self._models.values()
-        )
-        self._metrics.models(self._device, kinds, sum(m.loaded.size_bytes for m in self._models.values()))
-
     async def _off_loop(self, function: Callable[[*Ts], T], *arguments: *Ts) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
-
-
-def _idle(model: InUse) -> bool:
-    return not model.users and not model.deciding.locked()
 
 
 def _alike(one: LoadedModel, other: LoadedModel) -> bool:
     """Whether rows that were planned for one may run on the other."""
     said = [(m.batching, m.provider, m.precision, m.signature, m.open_question) for m in (one, other)]
     return said[0] == said[1]
-
-
-def _held(model: InUse) -> int:
-    return max(model.loaded.size_bytes, model.loaded.memory_bytes)
 
 
 def _seen(ended: asyncio.Future[Any]) -> None:

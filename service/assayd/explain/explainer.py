@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack, nullcontext
 
 from assayd.engine.fleet import Fleet
-from assayd.engine.models import InUse
+from assayd.engine.in_memory import InUse
 from assayd.errors import AssayError, RowBudget, TimeBudget
 from assayd.explain.checks import RowsInteract
 from assayd.explain.deadline import before, over_budget

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Collection
+from collections.abc import Container
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
@@ -15,14 +15,6 @@ from assayd.errors import no_descriptors
 from assayd.metrics import Metrics
 
 log = logging.getLogger(__name__)
-
-
-class Models(Protocol):
-    """Those in memory."""
-
-    @property
-    def digests(self) -> Collection[str]:
-        """Of loaded models; not of those whose load is under way."""
 
 
 class Revives(Protocol):
@@ -39,13 +31,14 @@ class Keeper:
     """Of one device: revives the dead, ends those that don't answer, and keeps the gauges of workers.
 
     A process that is silent while it loads, for the first time or again, is ended too: whoever waits for the load then
-    knows what to do. serving: false while every model in memory is without a process, and while the server can open
-    nothing more, so that nobody new comes in.
+    knows what to do. loaded: digests of the models in memory, not of those whose load is under way. serving: false
+    while every model in memory is without a process, and while the server can open nothing more, so that nobody new
+    comes in.
     """
 
-    def __init__(self, backend: Backend, models: Models, scheduler: Revives, metrics: Metrics) -> None:
+    def __init__(self, backend: Backend, loaded: Container[str], scheduler: Revives, metrics: Metrics) -> None:
         self._backend = backend
-        self._models = models
+        self._loaded = loaded
         self._scheduler = scheduler
         self._metrics = metrics
         # Of its own: those that all share may be busy with what callers sent.
@@ -56,7 +49,7 @@ class Keeper:
         """Once; to be called again and again. It waits for no worker."""
         workers = await asyncio.get_running_loop().run_in_executor(self._thread, self._ping)
         self._show(workers)
-        kept = [w for w in workers if w.digest in self._models.digests]
+        kept = [w for w in workers if w.digest in self._loaded]
         for worker in kept:
             if not worker.alive and not self._scheduler.is_reviving(self._backend.device, worker.digest):
                 log.warning("a model's process is dead", extra={"model": worker.digest, "why": worker.cause})

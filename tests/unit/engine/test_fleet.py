@@ -13,7 +13,7 @@ from assayd.errors import DeviceGone, ModelFailed, ModelQuarantined, OutOfMemory
 from assayd.metrics import Metrics
 from assayd.types.model import Batching
 from assayd.types.subject import Subject
-from tests.unit.engine.test_models import FakeBackend, FakeStore, value
+from tests.unit.engine.fake_backend import FakeBackend, FakeStore, value
 from tests.unit.explain.made import until
 
 GPU_LOST = "its GPU was lost to it"
@@ -176,11 +176,11 @@ async def test_a_request_whose_device_forgot_the_model_decides_where_it_is_now(f
     waits(fleet, a_1=9.0)
     await spread(fleet)
     held = fleet.devices[1].models.get("a:1")
-    fleet.devices[1].models.forget("a:1")
+    fleet.devices[1].models.in_memory.forget("a:1")
     await fleet.demote(held, "they touch")
     assert [d for d, *_ in gpus[0].demoted] == ["a:1"]
     assert held.loaded.batching.reason == "they touch"
-    fleet.devices[0].models.forget("a:1")
+    fleet.devices[0].models.in_memory.forget("a:1")
     with pytest.raises(WorkerLost):
         await fleet.demote(held, "again")
 

@@ -2,7 +2,6 @@
 
 import resource
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 
@@ -53,7 +52,7 @@ def keeper():
 
     def one(backend, scheduler, *loaded):
         metrics = Metrics()
-        made.append(Keeper(backend, SimpleNamespace(digests=loaded), scheduler, metrics))
+        made.append(Keeper(backend, loaded, scheduler, metrics))
         return made[-1], metrics
 
     yield one
