@@ -6,14 +6,13 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Sequence
-from typing import TypeAlias
+from collections.abc import Iterator, Sequence
 
 from assayd.engine.backend import Backend, NotRun, Prepared
 from assayd.engine.quarantine import cause_of
 from assayd.errors import OutOfMemory, Terminated, WorkerLost
 from assayd.metrics import Metrics
-from assayd.scheduler.aside import Aside, allowed_s
+from assayd.scheduler.aside import Aside, Ready, allowed_s, digest_of, tenants_of
 from assayd.scheduler.policy import Hold, Waiting
 from assayd.scheduler.queue import BRIEF_S, Slice
 from assayd.scheduler.runner import Runner
@@ -24,8 +23,6 @@ from assayd.scheduler.work import Work
 log = logging.getLogger(__name__)
 
 _NO_TIME_S = 1e-3
-
-_Ready: TypeAlias = "tuple[list[Slice], Prepared]"
 
 
 class DeviceScheduler:
@@ -45,7 +42,7 @@ class DeviceScheduler:
         self._watchdog = Watchdog(backend, max_batch_s)
         self._runner = Runner(backend)
         self._apart = backend.apart
-        self._aside = Aside(self._queue.changed.set)
+        self._aside = Aside(self._run, self._allowed_s, self._queue.changed.set)
         self._owner: asyncio.Task[None] | None = None
 
     # ---- life --------------------------------------------------------------------------------------------------
@@ -63,29 +60,29 @@ class DeviceScheduler:
         if self._owner is not None:
             self._owner.cancel()
             await asyncio.gather(self._owner, return_exceptions=True)
+        self._aside.close()
         # Off the loop, on which the watchdog ends a batch that doesn't end by itself.
         await asyncio.to_thread(self._runner.close)
 
     # ---- the owner ---------------------------------------------------------------------------------------------
 
     async def _own(self) -> None:
-        ahead: deque[_Ready] = deque()
+        ahead: deque[Ready] = deque()
         while True:
-            slices, ready = ahead.popleft() if ahead else (self._with_company(await self._next()), None)
+            slices, ready = ahead.popleft() if ahead else await self._next()
             running = asyncio.ensure_future(self._run(slices, ready))
             running.add_done_callback(lambda _: self._queue.changed.set())
             late = asyncio.get_running_loop().call_later(self._allowed_s(slices), self._queue.changed.set)
             while not running.done():
                 self._queue.changed.clear()
-                digest = _digest(slices)
-                others = any(_digest(after) != digest for after, _ in ahead)
-                if self._may_step_aside(late.when()) and (others or self._others_wait(digest)):
-                    behind = [each for each in ahead if _digest(each[0]) == digest]
-                    ahead = deque(each for each in ahead if _digest(each[0]) != digest)
-                    self._aside.step(digest, self._rest(running, behind))
+                self._start_aside()
+                if self._is_late(late.when()) and self._others_wait(slices, ahead):
+                    behind = [each for each in ahead if digest_of(each[0]) == digest_of(slices)]
+                    ahead = deque(each for each in ahead if digest_of(each[0]) != digest_of(slices))
+                    await self._let_pass(slices, running, behind)
                     break
                 if len(ahead) < self._depth(slices) and (taken := self._next_ahead(slices)):
-                    at_once = all(_digest(before) == _digest(taken) for before in (slices, *(a for a, _ in ahead)))
+                    at_once = all(digest_of(before) == digest_of(taken) for before in (slices, *(a for a, _ in ahead)))
                     if made := await self._ahead(taken, at_once=at_once):
                         ahead.append(made)
                     continue
@@ -95,21 +92,47 @@ class DeviceScheduler:
     def _allowed_s(self, slices: list[Slice]) -> float:
         return allowed_s(slices, self._queue.row_cost.get(slices[-1].work.batch_key))
 
-    def _may_step_aside(self, late: float) -> bool:
-        return self._apart and not self._aside.full and asyncio.get_running_loop().time() >= late
+    def _is_late(self, late: float) -> bool:
+        return self._apart and asyncio.get_running_loop().time() >= late
 
-    def _others_wait(self, digest: str) -> bool:
-        """Whether rows of other models could run now."""
-        return self._queue.any_waits(
-            lambda view: view.digest != digest and self._can(view)
-        ) or self._recovery.any_waits(lambda work: work.model.digest != digest and self._runs(work))
+    def _others_wait(self, slices: list[Slice], ahead: Sequence[Ready]) -> bool:
+        """Whether rows of other models could run in front now."""
+        digest = digest_of(slices)
+        return (
+            any(digest_of(after) != digest for after, _ in ahead)
+            or self._queue.any_waits(lambda view: view.digest != digest and self._can(view))
+            or self._any_again(but=digest)
+        )
 
-    async def _rest(self, running: asyncio.Future[None], behind: Sequence[_Ready]) -> None:
-        """What a batch that stepped aside leads to. behind: those made ready for the time when it is through."""
+    async def _let_pass(self, slices: list[Slice], running: asyncio.Future[None], behind: Sequence[Ready]) -> None:
+        """Make the one in front step aside, or stop where there is no room. behind: of the same model, made ready."""
+        if self._aside.room(tenants_of(slices)):
+            self._aside.step(slices, running, behind)
+            return
+        self._aside.put_back(digest_of(slices))
+        self._watchdog.put_back(digest_of(slices))
         await running
-        for slices, ready in behind:
-            if not all(s.work.finished.done() for s in slices):  # nobody waits any more, and the threads may be gone
-                await self._run(slices, ready)
+        for batch in behind:
+            self._aside.park(batch)
+
+    def _start_aside(self) -> None:
+        """Let what may not run in front begin beside it, as far as there is room, each model in its turn."""
+        for digest in self._aside.waiting():
+            if batch := self._next_aside(digest):
+                self._aside.start(batch)
+
+    def _next_aside(self, digest: str) -> Ready | None:
+        tenants = self._aside.parked(digest)
+        if tenants and self._aside.room(tenants) and not self._recovery.is_reviving(self.name, digest):
+            return self._aside.unpark(digest)
+
+        def may(one: str, tenant: str, only: str) -> bool:
+            return one == digest and self._aside.room((tenant,)) and self._recovery.can(self.name, digest, only)
+
+        if again := self._recovery.next(lambda w: may(w.model.digest, w.job.caller.tenant, w.device)):
+            return again, None
+        taken = self._queue.take(full_only=False, can=lambda v: may(v.digest, v.caller.tenant, v.device))
+        return (taken, None) if isinstance(taken, list) else None
 
     def _depth(self, slices: list[Slice]) -> int:
         """Batches made while this one runs: behind a brief one two, since one is through before the next is made."""
@@ -120,19 +143,20 @@ class DeviceScheduler:
         """What may be made while these run: a full batch, or the rest of theirs. Nothing while rows wait to run again:
         they go first, and whoever always has a full batch would keep them waiting.
         """
-        if not self._recovery.draining and self._recovery.any_waits(self._runs):
+        if not self._recovery.draining and self._any_again():
             return None
         taken = self._queue.take(full_only=True, can=self._can)
         if not isinstance(taken, list) and self._runs(slices[-1].work):
             taken = self._queue.rest_of(slices[-1].work)
         return taken if isinstance(taken, list) else None
 
-    async def _next(self) -> list[Slice]:
+    async def _next(self) -> Ready:
         """Wait for a batch."""
         while True:
             self._queue.changed.clear()
+            self._start_aside()
             taken = self._take()
-            if isinstance(taken, list):
+            if isinstance(taken, tuple):
                 return taken
             if taken is None:
                 await self._queue.changed.wait()
@@ -143,12 +167,28 @@ class DeviceScheduler:
             await self._queue.changed.wait()
             until.cancel()
 
-    def _take(self) -> list[Slice] | Hold | None:
+    def _take(self) -> Ready | Hold | None:
         """Rows to run again go first, but not while the server goes down: they may have held up the others before."""
-        if not self._recovery.draining and (again := self._recovery.next(self._runs)):
+        if not self._recovery.draining and (again := self._again()):
             return again
         taken = self._queue.take(full_only=False, can=self._can)
-        return taken if isinstance(taken, list) else self._recovery.next(self._runs) or taken
+        if isinstance(taken, list):
+            return self._with_company(taken), None
+        return self._again() or taken
+
+    def _again(self) -> Ready | None:
+        """Rows that were lost or stopped and may run in front."""
+        if again := self._recovery.next(self._runs):
+            return self._with_company(again), None
+        return next((self._aside.unpark(digest) for digest in self._pardoned()), None)
+
+    def _any_again(self, but: str = "") -> bool:
+        """Whether there are such rows. but: of other models than this."""
+        waits = self._recovery.any_waits(lambda work: work.model.digest != but and self._runs(work))
+        return waits or any(digest != but for digest in self._pardoned())
+
+    def _pardoned(self) -> Iterator[str]:
+        return (digest for digest in self._aside.pardoned() if not self._recovery.is_reviving(self.name, digest))
 
     def _can(self, view: Waiting) -> bool:
         return self._may(view.digest, view.device)
@@ -157,8 +197,8 @@ class DeviceScheduler:
         return self._may(work.model.digest, work.device)
 
     def _may(self, digest: str, only: str) -> bool:
-        """Whether a model's rows may run here, now. only: the one device that may, or ""."""
-        return digest not in self._aside and self._recovery.can(self.name, digest, only)
+        """Whether a model's rows may run here in front, now. only: the one device that may, or ""."""
+        return not self._aside.takes(digest) and self._recovery.can(self.name, digest, only)
 
     def _with_company(self, slices: list[Slice]) -> list[Slice]:
         """What runs alone in next to no time takes along what comes next: one way to the model for all of it."""
@@ -173,7 +213,7 @@ class DeviceScheduler:
             slices = slices + more
         return slices
 
-    async def _ahead(self, slices: list[Slice], *, at_once: bool) -> _Ready | None:
+    async def _ahead(self, slices: list[Slice], *, at_once: bool) -> Ready | None:
         """A batch with its tensors, made while another one runs; None where that failed. at_once: as `Batch` says."""
         try:
             return slices, await self._runner.prepare(slices, at_once=at_once)
@@ -195,8 +235,7 @@ class DeviceScheduler:
 
     async def _run(self, slices: list[Slice], ready: Prepared | None) -> None:
         """Run a batch and deliver. A batch that fails is run again in parts, so that only the guilty part fails."""
-        if self._recovery.is_reviving(self.name, slices[0].work.model.digest):
-            self._recovery.return_unrun(slices)
+        if self._turned_away(slices, ready):
             return
         begun = time.monotonic()
         watch = self._watchdog.begin(slices)
@@ -205,14 +244,8 @@ class DeviceScheduler:
         except NotRun as failed:
             self._unprepared(slices, failed.error)
             return
-        except WorkerLost as error:
-            log.warning("a batch was lost with its process", extra={"why": error.message})
-            self._recovery.lost(self.name, slices, error)
-            self._shared.fail_spent(slices[0].work.job)
-            return
-        except Terminated:
-            self._recovery.stopped(slices)
-            self._shared.fail_spent(slices[0].work.job)
+        except (WorkerLost, Terminated) as error:
+            self._cut_short(slices, error, for_others=watch.for_others)
             return
         except Exception as error:  # noqa: BLE001 - the owner lives on; the works fail
             watch.end()
@@ -223,6 +256,35 @@ class DeviceScheduler:
         self._account(slices, begun, time.monotonic())
         for taken, result in zip(slices, results, strict=True):
             taken.work.deliver(taken.start, taken.rows, result)
+
+    def _turned_away(self, slices: list[Slice], ready: Prepared | None) -> bool:
+        """Whether a batch can't run now, and waits."""
+        digest = digest_of(slices)
+        if self._recovery.is_reviving(self.name, digest):
+            self._recovery.return_unrun(slices)
+        elif self._aside.takes(digest) and digest not in self._aside:  # a part of what had to leave the front
+            self._aside.park((slices, ready))
+        else:
+            return False
+        return True
+
+    def _cut_short(self, slices: list[Slice], error: WorkerLost | Terminated, *, for_others: bool) -> None:
+        """The batch was stopped, or lost with its process. for_others: it had to let others pass, which proves nothing
+        against its rows.
+        """
+        if isinstance(error, Terminated):
+            if for_others:
+                self._aside.park((slices, None))
+                return
+            self._recovery.stopped(slices)
+        else:
+            log.warning("a batch was lost with its process", extra={"why": error.message})
+            if for_others and cause_of(error) == "stuck":
+                self._recovery.return_unrun(slices)
+                self._recovery.revive(self.name, digest_of(slices), cause_of(error))
+                return
+            self._recovery.lost(self.name, slices, error)
+        self._shared.fail_spent(slices[0].work.job)
 
     async def _run_parts(self, slices: list[Slice], error: Exception) -> None:
         whole = slices[0]
@@ -270,7 +332,3 @@ class DeviceScheduler:
         for _ in range(runs):
             most = first.model.batching.max_rows
             self._metrics.batch(rows // runs, most, seconds / runs, jobs=len(jobs), padded=first.padded)
-
-
-def _digest(slices: Sequence[Slice]) -> str:
-    return slices[0].work.model.digest

@@ -27,14 +27,26 @@ class Watchdog:
         self.backend = backend
         self._max_batch_s = max_batch_s
         self._drain: tuple[float, float] | None = None
+        self._watches: dict[str, Watch] = {}
 
     def drain(self, grace_s: float) -> None:
         """From now on a batch may take half of what is then left of the grace, so that others get theirs."""
         self._drain = time.monotonic(), time.monotonic() + grace_s
 
     def begin(self, slices: Sequence[Slice]) -> Watch:
-        """The batch runs, until the watch is ended."""
-        return Watch(self, slices)
+        """The batch runs, until the watch is ended. One batch of a model runs at a time."""
+        watch = self._watches[slices[0].work.model.digest] = Watch(self, slices)
+        return watch
+
+    def put_back(self, digest: str) -> None:
+        """Stop the batch of this model that runs now, for the sake of others."""
+        if digest in self._watches:
+            self._watches[digest].put_back()
+
+    def ended(self, digest: str, watch: Watch) -> None:
+        """A watch is over."""
+        if self._watches.get(digest) is watch:
+            del self._watches[digest]
 
     def longest(self, begun: float) -> float:
         """Seconds that a batch may run now that began then."""
@@ -45,7 +57,7 @@ class Watchdog:
 
 
 class Watch:
-    """Of one batch, from now on."""
+    """Of one batch, from now on. for_others: it was stopped for their sake, and for no other reason."""
 
     def __init__(self, dog: Watchdog, slices: Sequence[Slice]) -> None:
         self._dog = dog
@@ -53,6 +65,7 @@ class Watch:
         self._digest = slices[0].work.model.digest
         self._begun = time.monotonic()
         self._handle: asyncio.TimerHandle | None = None
+        self._stopped = self.for_others = False
         self._look()
 
     def end(self) -> None:
@@ -60,6 +73,15 @@ class Watch:
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
+        self._dog.ended(self._digest, self)
+
+    def put_back(self) -> None:
+        """Stop it now, unless it is being stopped already."""
+        if not self._stopped:
+            self.for_others = True
+            if self._handle is not None:
+                self._handle.cancel()
+            self._stop()
 
     def _look(self) -> None:
         if overdue(self._slices, time.monotonic(), self._begun, self._dog.longest(self._begun)):
@@ -69,6 +91,7 @@ class Watch:
 
     def _stop(self) -> None:
         """Ask it to stop, and if it doesn't, end its process."""
+        self._stopped = True
         log.warning("a batch is told to stop", extra={"model": self._digest})
         # Here and now, which takes no time: on a thread that is late it would hit the batch behind this one.
         self._dog.backend.terminate(self._digest)
