@@ -9,9 +9,9 @@ _WILD = np.full((1, 8), 1e7, np.float32)
 _CALM = np.linspace(-1, 1, 8, dtype=np.float32)[None]
 
 
-def _model(nodes: list, initializers: list) -> bytes:
+def _model(nodes: list, initializers: list, name: str = "g") -> bytes:
     value = lambda name: helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 8])  # noqa: E731
-    graph = helper.make_graph(nodes, "g", [value("x")], [value("y")], initializers)
+    graph = helper.make_graph(nodes, name, [value("x")], [value("y")], initializers)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8).SerializeToString()
 
 
@@ -19,7 +19,9 @@ def _branch(name: str, nodes: list, result: str) -> object:
     return helper.make_graph(nodes, name, [], [helper.make_tensor_value_info(result, TensorProto.FLOAT, None)])
 
 
-def _where_large(nodes: list, result: str, initializers: list, calm_nodes: list | None = None) -> bytes:
+def _where_large(
+    nodes: list, result: str, initializers: list, calm_nodes: list | None = None, name: str = "g"
+) -> bytes:
     """y = x, or what the calm nodes make of it, but above 1e6 somewhere the nodes' result."""
     limit = helper.make_tensor("limit", TensorProto.FLOAT, [], [1e6])
     test = [
@@ -29,7 +31,7 @@ def _where_large(nodes: list, result: str, initializers: list, calm_nodes: list 
     calm = _branch("calm", calm_nodes or [helper.make_node("Identity", ["x"], ["calm_y"])], "calm_y")
     wild = _branch("wild_branch", nodes, result)
     choose = helper.make_node("If", ["wild"], ["y"], then_branch=wild, else_branch=calm)
-    return _model([*test, choose], [limit, *initializers])
+    return _model([*test, choose], [limit, *initializers], name)
 
 
 def _loop() -> tuple[list, list]:
@@ -52,10 +54,10 @@ def _loop() -> tuple[list, list]:
     return [helper.make_node("Loop", ["trips", "go", "x"], ["wild_y"], body=body)], [trips, go]
 
 
-def endless() -> Made:
-    """A Loop that never ends."""
+def endless(number: int = 0) -> Made:
+    """A Loop that never ends. number: makes other bytes."""
     nodes, constants = _loop()
-    return _where_large(nodes, "wild_y", constants), _CALM, _WILD
+    return _where_large(nodes, "wild_y", constants, name=f"g{number}"), _CALM, _WILD
 
 
 def endless_when_asked() -> Made:
