@@ -215,15 +215,18 @@ async def test_what_was_stopped_is_tried_in_front_again_where_no_place_gets_free
     await answers(scheduler, "good", [1])
     assert sorted(backend.running) == ["e0", "e1", "e2"]
     backend.open("e3")
-    assert (await late.pop("e3")).tolist() == [3]
+    async with asyncio.timeout(5):
+        assert (await late.pop("e3")).tolist() == [3]
     assert not any(one.done() for one in late.values())
 
 
 async def test_nobody_is_stopped_for_the_sake_of_late_ones(scheduler, backend):
     late = late_ones(scheduler, ["t"] * (MOST_OF_ONE + 1))
     await answers(scheduler, "good", [1])
+    slow = asyncio.create_task(answers(scheduler, "slow", [1]))
+    await until(lambda: "slow" in backend.running)
     more = asyncio.create_task(score(scheduler, of("e3", [1])))
-    await answers(scheduler, "slow", [1])
+    await slow
     assert backend.begun.count("slow") == 1
     assert not any(one.done() for one in [more, *late.values()])
     more.cancel()
