@@ -175,8 +175,13 @@ class Backend(Protocol):
     def prepare(self, batch: Batch) -> Prepared:
         """Make the batch's tensors."""
 
+    def post(self, batch: Batch) -> Prepared | None:
+        """As `prepare`, but at once: they are made elsewhere, and `run` waits for them, and raises NotRun where they
+        can't be made. None where whoever calls would have to wait; nothing was done then.
+        """
+
     def run(self, prepared: Prepared) -> list[ChunkResult]:
-        """One result a chunk. Raises ModelFailed, OutOfMemory, Terminated, WorkerLost."""
+        """One result a chunk. Raises ModelFailed, OutOfMemory, Terminated, WorkerLost, NotRun."""
 
     def score(self, batches: Sequence[Batch]) -> list[list[ChunkResult]]:
         """Prepare and run batches of one model, one after the other; where they are small it is less work than each by

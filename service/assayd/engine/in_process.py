@@ -337,6 +337,9 @@ class InProcessBackend:
         run_rows = resident.run_rows if batch.batched and not batch.steady else None
         return _Prepared(batch, run, run_rows, program, buffers, spare)
 
+    def post(self, batch: Batch) -> None:
+        """No: whoever posts has no time to make tensors."""
+
     def run(self, prepared: Prepared) -> list[ChunkResult]:
         """Run and read the scores out; the buffers are then free again."""
         if isinstance(prepared, Sent):

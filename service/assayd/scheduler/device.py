@@ -136,8 +136,12 @@ class DeviceScheduler:
 
     def _depth(self, slices: list[Slice]) -> int:
         """Batches made while this one runs: behind a brief one two, since one is through before the next is made."""
+        return 2 if self._are_brief(slices) else 1
+
+    def _are_brief(self, slices: list[Slice]) -> bool:
+        """Whether full batches such as this one take next to no time."""
         cost = self._queue.row_cost.get(slices[-1].work.batch_key)
-        return 2 if cost is not None and cost * slices[-1].work.model.batching.max_rows <= BRIEF_S else 1
+        return cost is not None and cost * slices[-1].work.model.batching.max_rows <= BRIEF_S
 
     def _next_ahead(self, slices: list[Slice]) -> list[Slice] | None:
         """What may be made while these run: a full batch, or the rest of theirs. Nothing while rows wait to run again:
@@ -215,6 +219,9 @@ class DeviceScheduler:
 
     async def _ahead(self, slices: list[Slice], *, at_once: bool) -> Ready | None:
         """A batch with its tensors, made while another one runs; None where that failed. at_once: as `Batch` says."""
+        # Between brief batches the way to a thread and back would take as long as they do.
+        if self._are_brief(slices) and (posted := self._runner.post(slices, at_once=at_once)):
+            return slices, posted
         try:
             return slices, await self._runner.prepare(slices, at_once=at_once)
         except NotRun as failed:

@@ -26,6 +26,15 @@ class Runner:
         """Make a batch's tensors, while another runs. at_once: as `Batch` says. Raises NotRun."""
         return await asyncio.get_running_loop().run_in_executor(self._preparing, self._prepare, slices, at_once)
 
+    def post(self, slices: Sequence[Slice], *, at_once: bool) -> Prepared | None:
+        """As `prepare`, without waiting: `run` raises NotRun where the tensors can't be made. None where it takes a
+        thread.
+        """
+        try:
+            return self._backend.post(_batch(slices, at_once=at_once))
+        except Exception:  # noqa: BLE001 - `prepare` finds it again
+            return None
+
     async def run(self, slices: Sequence[Slice], ready: Prepared | None) -> list[ChunkResult]:
         """Run slices of one model, one result each: those that share a batch together, the rows of the others one after
         the other. ready: the batch's tensors, where they are made. Raises NotRun, and as `Backend.run`.

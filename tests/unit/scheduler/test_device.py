@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from assayd.engine.backend import LoadedModel, in_turn
+from assayd.engine.backend import LoadedModel, NotRun, in_turn
 from assayd.errors import DeadlinePassed, Draining, ModelFailed, ModelUnfit, OutOfMemory, QueueFull
 from assayd.metrics import Metrics
 from assayd.scheduler import device as device_module
@@ -33,6 +33,7 @@ class FakeBackend:
         self.batches, self.prepared, self.room, self.gate = [], [], 10**9, threading.Event()
         self.gate.set()
         self.most_rows_alive = 0
+        self.posts, self.posted = False, []
 
     def prepare(self, batch):
         self.prepared.append(batch)
@@ -42,8 +43,19 @@ class FakeBackend:
             raise ValueError("a row that can't be made")
         return type("Prepared", (), {"batch": batch, "values": values})()
 
+    def post(self, batch):
+        if not self.posts:
+            return None
+        self.posted.append(batch.rows)
+        return type("Prepared", (), {"batch": batch, "values": None})()
+
     def run(self, prepared):
         self.gate.wait(10)
+        if prepared.values is None:
+            try:
+                prepared = self.prepare(prepared.batch)
+            except ValueError as error:
+                raise NotRun(error) from error
         rows = sum(map(len, prepared.values))
         if rows > self.room:
             raise OutOfMemory("no room")
@@ -171,6 +183,37 @@ async def test_behind_a_brief_batch_two_are_made(scheduler, backend, brief, monk
     assert sum(batch.at_once for batch in backend.prepared) == len(backend.prepared) - 1
     backend.gate.set()
     assert (await job).tolist() == list(range(64))
+
+
+@pytest.mark.parametrize("brief", [True, False])
+async def test_brief_batches_are_posted(scheduler, backend, brief, monkeypatch):
+    backend.posts = True
+    if not brief:
+        monkeypatch.setattr(device_module, "BRIEF_S", 0.0)
+    await score(scheduler, work(range(64)))
+    backend.gate.clear()
+    backend.posted.clear()
+    backend.prepared.clear()
+    job = asyncio.create_task(score(scheduler, work(range(64))))
+    await asyncio.sleep(0.1)
+    assert (backend.posted, len(backend.prepared)) == (([8, 8], 1) if brief else ([], 2))
+    backend.gate.set()
+    assert (await job).tolist() == list(range(64))
+
+
+async def test_a_posted_row_that_cannot_be_made_fails_its_own_job_alone(scheduler, backend):
+    backend.posts = True
+    await score(scheduler, work(range(64)))
+    backend.gate.clear()
+    hold = asyncio.create_task(score(scheduler, work(range(8))))
+    await until(lambda: len(backend.prepared) == 9)
+    good, bad = (asyncio.create_task(score(scheduler, work(values))) for values in (range(7), [-666]))
+    await until(lambda: backend.posted[-1:] == [8])
+    backend.gate.set()
+    assert (await good).tolist() == list(range(7))
+    with pytest.raises(ValueError, match="can't be made"):
+        await bad
+    await hold
 
 
 async def test_what_is_made_behind_another_models_batch_waits_for_it(scheduler, backend):

@@ -12,9 +12,8 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import count
 
-from assayd.engine.backend import ChunkResult, Prepared
+from assayd.engine.backend import ChunkResult, NotRun, Prepared
 from assayd.errors import DeviceLost
 
 _NOTHING = -1
@@ -28,25 +27,31 @@ class Ahead:
 
     def __init__(self, run: Callable[[Prepared], Sequence[ChunkResult]]) -> None:
         self._run = run
-        self._tickets = count()
         self._lock = threading.Lock()
+        self._made = threading.Condition(self._lock)
         self._waiting: dict[int, Prepared] = {}
+        self._unmade: dict[int, Exception] = {}
         self._due: list[tuple[int, int]] = []
         self._done: dict[int, Sequence[ChunkResult] | Exception] = {}
         self._answered = 0
         self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self.running = _NOTHING
 
-    def add(self, prepared: Prepared, *, behind: int | None) -> int:
-        """Let a batch wait, and return its ticket. behind: it runs as soon as so many questions were answered."""
-        with self._lock:
-            ticket = next(self._tickets)
+    def add(self, ticket: int, prepared: Prepared, *, behind: int | None) -> None:
+        """Let a batch wait. behind: it runs as soon as so many questions were answered."""
+        with self._made:
             self._waiting[ticket] = prepared
             if behind is not None:
                 self._due.append((behind, ticket))
+            self._made.notify_all()
         if behind is not None:
             os.eventfd_write(self._bell, 1)
-        return ticket
+
+    def add_unmade(self, ticket: int, error: Exception) -> None:
+        """Instead of a batch, why there is none."""
+        with self._made:
+            self._unmade[ticket] = error
+            self._made.notify_all()
 
     @contextmanager
     def question(self) -> Iterator[None]:
@@ -63,12 +68,18 @@ class Ahead:
             self._answered += 1
 
     def results(self, ticket: int) -> Sequence[ChunkResult]:
-        """Of a batch, once; it runs now where it hasn't yet. Raises what running it does, KeyError."""
+        """Of a batch, once; it runs now where it hasn't yet. One that is still being made is waited for. Raises what
+        running it does, and NotRun.
+        """
         if ticket in self._done:
             done = self._done.pop(ticket)
             if isinstance(done, Exception):
                 raise done
             return done
+        with self._made:
+            self._made.wait_for(lambda: ticket in self._waiting or ticket in self._unmade)
+            if ticket in self._unmade:
+                raise NotRun(self._unmade.pop(ticket))
         return self._ran(ticket)
 
     def until(self, end: socket.socket) -> None:

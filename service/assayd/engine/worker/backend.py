@@ -201,6 +201,11 @@ class WorkerBackend:
         """As `Backend.prepare`. Raises WorkerLost too."""
         return self._process(batch.digest).prepare(batch)
 
+    def post(self, batch: Batch) -> Waiting | None:
+        """As `Backend.post`."""
+        process = self._processes.get(batch.digest)
+        return None if process is None or batch.digest in self._starting else process.post(batch)
+
     def run(self, prepared: Prepared) -> list[ChunkResult]:
         """As `Backend.run`. Raises WorkerLost, and Terminated after `terminate`."""
         if not isinstance(prepared, Waiting):

@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from assayd.engine.backend import Batch, Chunk, ChunkResult, LoadedModel, Prepared
+from assayd.engine.backend import Batch, Chunk, ChunkResult, LoadedModel, NotRun, Prepared
 from assayd.engine.in_process import InProcessBackend
 from assayd.engine.worker import messages as m
 from assayd.engine.worker.ahead import Ahead
@@ -62,7 +62,7 @@ class Worker:
                 return self._model.steady(_MODEL, data)
 
     def prepare(self, got: Received) -> m.Ready | None:
-        """Make a batch's tensors, or drop subjects."""
+        """Make a batch's tensors, or drop subjects. Raises what making them does, unless nobody waits for an answer."""
         asked: m.Making = self._read(got, m.Making, "prepare")
         if isinstance(asked, m.Release):
             for number in asked.numbers:
@@ -70,7 +70,17 @@ class Worker:
                 if self._backend is not None:
                     self._backend.release(number)
             return None
-        return m.Ready(self.ahead.add(self._model.prepare(self._batch(asked)), behind=asked.behind))
+        try:
+            prepared = self._model.prepare(self._batch(asked))
+        except DeviceLost:
+            raise
+        except Exception as error:
+            if not asked.posted:
+                raise
+            self.ahead.add_unmade(asked.ticket, error)
+        else:
+            self.ahead.add(asked.ticket, prepared, behind=asked.behind)
+        return None if asked.posted else m.Ready()
 
     def _read(self, got: Received, kind: object, channel: str) -> Any:
         """A message that may have large arrays aside, in memory that lasts until its answer."""
@@ -100,8 +110,14 @@ class Worker:
             self._arrivals.wait_for(lambda: number in self._subjects, _ARRIVES_S)
             return self._subjects[number]
 
-    def run(self, got: Received) -> m.Results | m.Scored:
+    def run(self, got: Received) -> m.Results | m.Scored | m.Unmade:
         """Run a batch that was prepared, or small ones as they come."""
+        try:
+            return self._answer(got)
+        except NotRun as failed:
+            return m.Unmade(told(failed.error))
+
+    def _answer(self, got: Received) -> m.Results | m.Scored:
         with self.ahead.question():
             asked: m.Running = self._read(got, m.Running, "run")
             if isinstance(asked, m.Run):

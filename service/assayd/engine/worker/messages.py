@@ -101,7 +101,8 @@ class Prepare:
 
     chunks: int64 [n, 3], each one's subject, its readout among these, and its rows. blocks: the rows of all chunks in
     order (`assayd.engine.worker.stack`). behind: it is to run
-    when so many questions of the other conversation were answered, without being asked for; None for never.
+    when so many questions of the other conversation were answered, without being asked for; None for never. ticket: by
+    which it is asked for. posted: there is no answer; where it can't be made, whoever asks for it hears why.
     """
 
     subjects: tuple[SubjectParts, ...]
@@ -113,13 +114,13 @@ class Prepare:
     steady: bool = False
     exact: bool = False
     behind: int | None = None
+    ticket: int = -1
+    posted: bool = False
 
 
 @dataclass(frozen=True)
 class Ready:
-    """The batch waits in the worker under this number."""
-
-    ticket: int
+    """The batch waits in the worker."""
 
 
 # ---- run -------------------------------------------------------------------------------------------------------
@@ -191,10 +192,17 @@ class Bug:
     traceback: str
 
 
+@dataclass(frozen=True)
+class Unmade:
+    """The answer to `Run` is that the batch couldn't be made."""
+
+    why: Failed | Bug
+
+
 Control: TypeAlias = Load | Prove | Demote | Steady
 Making: TypeAlias = Prepare | Release
 Running: TypeAlias = Run | Score
 Watch: TypeAlias = Ping | Terminate
 ControlAnswer: TypeAlias = Decided | Failed | Bug
 PrepareAnswer: TypeAlias = Ready | Failed | Bug
-RunAnswer: TypeAlias = Results | Scored | Failed | Bug
+RunAnswer: TypeAlias = Results | Scored | Unmade | Failed | Bug

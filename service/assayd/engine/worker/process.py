@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,8 @@ from assayd.types.subject import Subject
 log = logging.getLogger(__name__)
 
 _MOST_SESSIONS = 100
+_POSTED_BYTES = 16 * 1024
+"""A message of this size goes whole or not at all."""
 
 
 class WorkerBug(RuntimeError):
@@ -67,6 +70,7 @@ class Process(Life):
         self._known: dict[int, weakref.ref[Subject]] = {}
         self._gone: deque[int] = deque()
         self._batches = 0
+        self._tickets = count()
         self._asked: int | None = None
         self._questions = 0
         self._retired = False
@@ -111,6 +115,9 @@ class Process(Life):
         return answer, got.size
 
     def _error(self, answer: object) -> Exception | None:
+        if isinstance(answer, m.Unmade):
+            why = self._error(answer.why)
+            return None if why is None else NotRun(why)
         if isinstance(answer, m.Failed):
             return raised(answer)
         if isinstance(answer, m.Bug):
@@ -188,12 +195,38 @@ class Process(Life):
         return Waiting(batch, self, ticket)
 
     def _send_rows(self, batch: Batch) -> int:
-        # Only while another one is being asked for is it clear which this one follows.
-        behind = self._questions if batch.at_once and self._run.lock.locked() else None
-        rows = replace(self._rows_of(batch), behind=behind)
-        answer = self._ask_with_rows(self._prepare, m.Making, rows, (rows,), m.PrepareAnswer, lambda _: None)
-        ticket: int = answer.ticket
-        return ticket
+        rows = self._to_prepare(batch)
+        self._ask_with_rows(self._prepare, m.Making, rows, (rows,), m.PrepareAnswer, lambda _: None)
+        return rows.ticket
+
+    def post(self, batch: Batch) -> Waiting | None:
+        """As `Backend.post`."""
+        if not self._prepare.lock.acquire(blocking=False):
+            return None
+        try:
+            if not all(chunk.subject.number in self._known for chunk in batch.chunks):
+                return None
+            rows = replace(self._to_prepare(batch), posted=True)
+            frame = framed(m.Making, rows)
+            if frame.aside or frame.size > _POSTED_BYTES:  # what lies aside lasts until an answer
+                return None
+            with self._state:
+                self._batches += 1
+            if not self._post(self._prepare, frame):
+                self._batch_done()
+                return None
+        finally:
+            self._prepare.lock.release()
+        self._counters.add(row_bytes=frame.size)
+        self._send_gone()
+        return Waiting(batch, self, rows.ticket)
+
+    def _to_prepare(self, batch: Batch) -> m.Prepare:
+        behind = None
+        if batch.at_once:
+            # The question that it follows is being asked, or about to be.
+            behind = self._questions + (not self._run.lock.locked())
+        return replace(self._rows_of(batch), behind=behind, ticket=next(self._tickets))
 
     def score(self, batches: Sequence[Batch]) -> list[list[ChunkResult]]:
         """As `Backend.score`. Raises WorkerLost too."""

@@ -54,7 +54,7 @@ CASES = {
     "no msgpack": (0, raw(b"\xc1")),
     "deep": (0, raw(b"\x91" * 10_000)),
     "a number": (0, raw(msgpack.packb(7))),
-    "another's answer": (0, framed(m.PrepareAnswer, m.Ready(1))),
+    "another's answer": (0, framed(m.PrepareAnswer, m.Ready())),
     "a timestamp": (0, raw(b"\xd6\xff\x00\x00\x00\x01")),
     "a provider": (0, decided(replace(LOADED, provider="evil"))),
     "rows": (0, decided(replace(LOADED, batching=Batching(True, "", 10**6)))),
@@ -69,7 +69,8 @@ CASES = {
     "no dtype": (0, signed(dtype=None)),
     "an error that asks for more": (0, failed("Draining")),
     "an error of Python": (0, failed("SystemExit")),
-    "no ticket": (1, framed(m.PrepareAnswer, m.Ready(0)).pieces[0][:-1].tobytes() + b"\xc0"),
+    "more than ready": (1, raw(msgpack.packb([0, [7]]))),
+    "an impossible reason": (2, framed(m.RunAnswer, m.Unmade(m.Failed("Draining", "again", None, {}, 1.0)))),
     "no results": (2, results()),
     "more results": (2, results(np.zeros((2, 1)), np.zeros((2, 1)))),
     "other rows": (2, results(np.zeros((3, 1)))),
@@ -106,7 +107,7 @@ def main():
         for _ in range(10_000):
             os.write(2, b'{"level": "error", "event": "forged"}\n')
     channel, said = CASES.get(case, (3, b""))
-    honest = [decided(), framed(m.PrepareAnswer, m.Ready(0)), results(np.zeros((2, 1)))]
+    honest = [decided(), framed(m.PrepareAnswer, m.Ready()), results(np.zeros((2, 1)))]
     for n, end in enumerate(ends[:3]):
         wire = Wire(end, Limits(2**20, 2**30))
         wire.receive(descriptors=True)

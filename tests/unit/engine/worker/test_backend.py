@@ -669,6 +669,44 @@ def test_large_rows_at_once_lie_aside_and_beside_a_batch_that_is_prepared(backen
     assert len(backend.run(ahead)[0]) == 3
 
 
+def test_what_is_posted_scores_as_what_is_prepared(backend):
+    backend.load("m", zoo.mlp(6, 8, 3))
+    few = [samples(rows(n, seed=n)) for n in (4, 3, 2)]
+    assert backend.post(few[0]) is None  # the worker doesn't know its x
+    prepared = [run(backend, batch)[0] for batch in few]
+    crossed = backend.counters.row_bytes
+    posted = [backend.post(replace(batch, at_once=True)) for batch in few]
+    assert backend.counters.row_bytes > crossed
+    for waiting, scores in zip(posted, prepared, strict=True):
+        np.testing.assert_array_equal(backend.run(waiting)[0], scores)
+    process = backend._processes["m"]
+    assert process._batches == 0
+    with process._prepare.lock:  # somebody is being answered there
+        assert backend.post(few[0]) is None
+    backend.unload("m")
+    assert backend.post(few[0]) is None
+
+
+def test_large_rows_are_not_posted(backend):
+    backend.load("m", zoo.linear(5000))
+    few = samples(rows(3, 5000))
+    run(backend, few)
+    assert backend.post(few) is None
+    assert backend._processes["m"]._batches == 0
+
+
+def test_posted_rows_that_cannot_be_made_are_found_by_whoever_runs_them(backend):
+    backend.load("m", zoo.linear())
+    subject = Subject({"x": rows(1)[0]}, {"x": rows(1)})
+    good, bad = (Batch("m", True, (Chunk(subject, [PlainRows(np.array([n], np.int32))], PICKS, 1),)) for n in (0, 2))
+    run(backend, good)
+    waiting = backend.post(bad), backend.post(good)
+    with pytest.raises(NotRun) as got:
+        backend.run(waiting[0])
+    assert isinstance(got.value.error, WorkerBug)
+    assert len(backend.run(waiting[1])[0]) == 1
+
+
 def test_nothing_ran_where_there_is_no_process(backend):
     backend.load("m", zoo.linear())
     with pytest.raises(NotRun):

@@ -4,6 +4,7 @@ import os
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from types import SimpleNamespace
 
 import numpy as np
@@ -25,6 +26,7 @@ from assayd.types.rows import Pick, PlainRows
 from tests.models import zoo
 
 PREFIX = 12
+TICKETS = count()
 
 
 def received(kind, message, fd=None):
@@ -42,12 +44,14 @@ def worker():
     return made
 
 
-def prepare(worker, numbers, new=()):
+def prepare(worker, numbers, new=(), *, posted=False):
     subjects = tuple(m.SubjectParts(n, {"x": np.full(6, n, np.float32)}, {}, None, {}) for n in new)
     readouts = ((Pick("y", np.array([0])),),)
     chunks = np.array([(n, 0, 1) for n in numbers])
     blocks = (PlainRows(np.full(len(numbers), -1, np.int32)),)
-    return worker.prepare(received(m.Making, m.Prepare(subjects, True, False, readouts, chunks, blocks))).ticket
+    asked = m.Prepare(subjects, True, False, readouts, chunks, blocks, ticket=next(TICKETS), posted=posted)
+    assert worker.prepare(received(m.Making, asked)) == (None if posted else m.Ready())
+    return asked.ticket
 
 
 def scores(worker, ticket):
@@ -72,6 +76,15 @@ def test_subjects_are_kept_until_they_are_released(worker, monkeypatch):
     with pytest.raises(KeyError):
         prepare(worker, (4,))
     assert not worker.ahead._waiting
+
+
+def test_of_a_posted_batch_that_cannot_be_made_whoever_asks_hears_why(worker, monkeypatch):
+    monkeypatch.setattr(child, "_ARRIVES_S", 0.05)
+    bad, good = prepare(worker, (4,), posted=True), prepare(worker, (7,), new=(7,), posted=True)
+    assert len(scores(worker, good)) == 1
+    told = worker.run(received(m.Running, m.Run(bad)))
+    assert isinstance(told, m.Unmade)
+    assert "KeyError" in told.why.traceback
 
 
 def test_it_answers_pings_and_survives_a_word_to_stop(worker):
