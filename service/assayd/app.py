@@ -35,6 +35,7 @@ from assayd.api.auth.quotas import QuotaFile, Quotas
 from assayd.api.auth.tokens import TokenFile
 from assayd.api.catalogue import Catalogue
 from assayd.api.codec.vet import vet
+from assayd.api.deadlines import Deadlines
 from assayd.api.door import Door
 from assayd.api.explain_servicer import ExplainServicer
 from assayd.api.holding import Room
@@ -111,7 +112,8 @@ class App:
             share=settings.tenant_share,
         )
         room = Room(_bytes_in_flight(settings), settings.max_message_bytes, settings.tenant_share if asks_who else 1.0)
-        self._interceptor = CallInterceptor(self._metrics, door, room, message_s=settings.max_message_s)
+        deadlines = Deadlines(settings.default_deadline_s, settings.max_deadline_s)
+        self._interceptor = CallInterceptor(self._metrics, door, room, deadlines, message_s=settings.max_message_s)
         self._health = health.HealthServicer()
         self._server = grpc.aio.server(interceptors=[self._interceptor], options=channel_arguments(settings))
         self._probes = grpc.aio.server(options=channel_arguments(settings, probes=True))
@@ -142,8 +144,6 @@ class App:
                 predictor,
                 self._scheduler,
                 max_message_bytes=s.max_message_bytes,
-                max_deadline_s=s.max_deadline_s,
-                default_deadline_s=s.default_deadline_s,
                 quotas=self._quotas,
             ),
             self._server,
@@ -337,6 +337,7 @@ def _session_options(settings: Settings) -> SessionOptions:
             settings.max_model_ends,
             settings.max_model_depth,
             settings.max_model_weights_bytes,
+            settings.max_folded_bytes,
         ),
     )
 

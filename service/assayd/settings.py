@@ -115,6 +115,9 @@ class Settings(BaseSettings):
         "may use, and at least 16 of the largest messages",
     )
     max_connections: int = Field(1000, ge=1, description="connections before more are closed")
+    max_handshake_s: float = Field(
+        20.0, gt=0, description="longest wait for a connection's TLS and HTTP/2 handshakes before it is closed"
+    )
     max_message_s: float = Field(120.0, gt=0, description="longest wait for a call's first message")
     min_upload_bytes_per_s: int = Field(
         16 * 1024, ge=1, description="pace that an upload must keep, after --max-message-s"
@@ -123,6 +126,9 @@ class Settings(BaseSettings):
         60.0, gt=0, description="pings that come faster, without an answer in between, end their connection"
     )
     keepalive_s: float = Field(60.0, gt=0, description="silence after which a connection is pinged, to find dead ones")
+    keepalive_timeout_s: float = Field(
+        20.0, gt=0, description="longest wait for the answer to such a ping before the connection is closed"
+    )
     max_connection_age_s: float = Field(
         0.0, ge=0, description="age at which a connection takes no new calls, so that callers connect anew; 0 for none"
     )
@@ -138,6 +144,11 @@ class Settings(BaseSettings):
     max_model_weights_bytes: int = Field(
         2_000_000_000, ge=1, description="weights of a model, sparse ones counted as dense"
     )
+    max_folded_bytes: int = Field(
+        64 * 1024 * 1024,
+        ge=1,
+        description="largest constant that is made of others when a model is loaded; a larger one is made in each run",
+    )
     max_loaded_bytes: int = Field(
         8_000_000_000,
         ge=1,
@@ -146,8 +157,12 @@ class Settings(BaseSettings):
     max_loaded_models: int = Field(
         64, ge=1, description="models on a device, each a process; fewer where the system gives fewer descriptors"
     )
-    default_deadline_s: float = Field(600.0, gt=0, description="deadline of a call that sets none, but ExplainMany")
-    max_deadline_s: float = Field(3600.0, gt=0, description="longest deadline a caller may set")
+    default_deadline_s: float = Field(
+        600.0, gt=0, description="deadline of a call that sets none, but ExplainMany, which has none, and UploadModel"
+    )
+    max_deadline_s: float = Field(
+        3600.0, gt=0, description="longest deadline a caller may set, and that of an UploadModel that sets none"
+    )
     drain_grace_s: float = Field(30.0, ge=0, description="time that accepted calls get after SIGTERM")
     instances_in_flight: int = Field(32, ge=1, description="instances of one request that are explained at once")
     max_model_labels: int = Field(100, ge=0, description="named models with metrics labels of their own")

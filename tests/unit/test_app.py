@@ -1,11 +1,12 @@
-"""Which devices a server takes."""
+"""Which devices a server takes, and what reaches those who run models."""
 
 import pytest
 
-from assayd.app import _devices, _numbers
+from assayd.app import _devices, _numbers, _session_options
 from assayd.metrics import Metrics
 from assayd.settings import Settings
 from assayd.store.store import Store
+from assayd.types.admission import AdmissionLimits
 
 
 def settings(tmp_path, **kind):
@@ -48,3 +49,16 @@ def test_shares_of_the_cpu_divide_its_cores_unless_threads_are_said(tmp_path, mo
     assert len({id(d.models._quarantine) for d in devices}) == 1
     for device in devices:
         device.models.close()
+
+
+def test_limits_of_models_reach_their_sessions_and_have_one_default(tmp_path):
+    assert _session_options(settings(tmp_path)).admission == AdmissionLimits()
+    chosen = settings(
+        tmp_path,
+        max_model_nodes=1,
+        max_model_ends=2,
+        max_model_depth=3,
+        max_model_weights_bytes=4,
+        max_folded_bytes=5,
+    )
+    assert _session_options(chosen).admission == AdmissionLimits(1, 2, 3, 4, 5)

@@ -1,6 +1,7 @@
 """Every setting is a flag and an environment variable; what is wrong with one is said in one line that names it."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -147,3 +148,16 @@ def test_help_lists_every_flag():
     assert got.returncode == 0
     for name in NAMES:
         assert flag(name) in got.stdout
+
+
+def unnamed(names, text):
+    """Those whose flag doesn't stand in the text."""
+    return [name for name in names if not re.search(rf"(?<![\w-]){flag(name)}(?![\w-])", text)]
+
+
+def test_every_setting_is_explained_to_who_runs_the_server():
+    assert unnamed(NAMES, (Path(__file__).parents[2] / "deploy" / "README.md").read_text()) == []
+
+
+def test_a_longer_flag_does_not_explain_a_shorter_one():
+    assert unnamed(["max_model", "tls_cert"], "`--max-model-bytes`, --tls-cert: a file") == ["max_model"]

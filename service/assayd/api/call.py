@@ -15,7 +15,8 @@ class Call:
     """One call, filled as it goes on; its end is one log line and a few metrics.
 
     request_id: the caller's, from the request or the x-request-id header, else one made here. arrived, deadline:
-    monotonic. method: of an explanation, "-" else. holding: the bytes of its messages.
+    monotonic; the deadline is the caller's, or the server's where it set none. method: of an explanation, "-" else.
+    holding: the bytes of its messages.
     """
 
     rpc: str

@@ -45,10 +45,7 @@ M = TypeVar("M", bound=Message)
 
 
 class ExplainServicer(explain_service_pb2_grpc.ExplainServiceServicer):
-    """Explains and predicts. max_message_bytes: largest answer. max_deadline_s: longest deadline taken.
-
-    default_deadline_s: of calls that set none, but for data sets, which take what they take.
-    """
+    """Explains and predicts. max_message_bytes: largest answer."""
 
     def __init__(
         self,
@@ -58,8 +55,6 @@ class ExplainServicer(explain_service_pb2_grpc.ExplainServiceServicer):
         scheduler: Scheduler,
         *,
         max_message_bytes: int,
-        max_deadline_s: float,
-        default_deadline_s: float = 600.0,
         quotas: Quotas | None = None,
     ) -> None:
         self._catalogue = catalogue
@@ -67,8 +62,6 @@ class ExplainServicer(explain_service_pb2_grpc.ExplainServiceServicer):
         self._predictor = predictor
         self._scheduler = scheduler
         self._max_message_bytes = max_message_bytes
-        self._max_deadline_s = max_deadline_s
-        self._default_deadline_s = min(default_deadline_s, max_deadline_s)
         self._quotas = quotas or Quotas()
         self._memo = Memo()
 
@@ -143,12 +136,11 @@ class ExplainServicer(explain_service_pb2_grpc.ExplainServiceServicer):
         _take_id(request.request_id, call)
         call.model, call.method = request.model[:128], "predict"
         with self._scheduler.expect():
-            deadline = self._deadline(call)
             version, _, _ = await self._catalogue.resolve(call.tenant, request.model)
             caller = decode_caller(call.tenant, request.priority)
             fetch = partial(self._catalogue.fetch, call.tenant)
-            decoded = await asyncio.to_thread(decode_predict, request, caller, version, deadline, fetch)
-        job = Job(call.request_id, caller, deadline, charge=self._charge(call))
+            decoded = await asyncio.to_thread(decode_predict, request, caller, version, call.deadline, fetch)
+        job = Job(call.request_id, caller, call.deadline, charge=self._charge(call))
         predicted = await self._predictor.predict(decoded, job)
         call.rows_asked, call.rows_run, call.batches = predicted.used.rows_asked, job.usage.rows_run, job.usage.batches
         return self._fitting(encode_predicted(predicted, version, call.request_id))
@@ -158,7 +150,7 @@ class ExplainServicer(explain_service_pb2_grpc.ExplainServiceServicer):
         _take_id(request.request_id, call)
         call.model, call.method = request.model[:128], request.WhichOneof("method") or "-"
         caller = decode_caller(call.tenant, request.priority)
-        return Job(call.request_id, caller, self._deadline(call), _evenly(request), charge=self._charge(call))
+        return Job(call.request_id, caller, call.deadline, _evenly(request), charge=self._charge(call))
 
     def _charge(self, call: Call) -> Callable[[int], None]:
         return partial(self._quotas.take_rows, call.tenant)
@@ -217,17 +209,6 @@ class ExplainServicer(explain_service_pb2_grpc.ExplainServiceServicer):
                 metadata={"bytes": str(response.ByteSize()), "limit": str(self._max_message_bytes)},
             )
         return response
-
-    def _deadline(self, call: Call) -> float | None:
-        """The caller's deadline, monotonic, or the default. Raises InvalidRequest where it is too far away."""
-        if call.deadline is not None and call.deadline - call.arrived > self._max_deadline_s:
-            away = call.deadline - call.arrived
-            raise InvalidRequest(
-                f"the deadline is {away:.0f} s away, at most {self._max_deadline_s:g} s are kept", field="timeout"
-            )
-        if call.deadline is None and not call.rpc.endswith("/ExplainMany"):
-            return call.arrived + self._default_deadline_s
-        return call.deadline
 
 
 def _counted(call: Call, on_instance: OnInstance | None = None) -> OnInstance:

@@ -16,10 +16,12 @@ import grpc.aio
 from google.protobuf.message import DecodeError, Message
 
 from assayd.api.call import CURRENT, Call
+from assayd.api.deadlines import Deadlines
 from assayd.api.door import Door
 from assayd.api.holding import Holding, Room
 from assayd.api.status import code_of, new_incident, to_status
 from assayd.errors import AssayError, Draining, Unparsable, no_descriptors
+from assayd.explain.deadline import before
 from assayd.metrics import Metrics
 
 log = logging.getLogger("assayd.calls")
@@ -38,11 +40,18 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     """
 
     def __init__(
-        self, metrics: Metrics, door: Door | None = None, room: Room | None = None, *, message_s: float = 120.0
+        self,
+        metrics: Metrics,
+        door: Door | None = None,
+        room: Room | None = None,
+        deadlines: Deadlines | None = None,
+        *,
+        message_s: float = 120.0,
     ) -> None:
         self._metrics = metrics
         self._door = door or Door()
         self._room = room or Room()
+        self._deadlines = deadlines or Deadlines()
         self._message_s = message_s
         self.draining = False
         self._ended = False
@@ -137,7 +146,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             try:
                 self._check_draining()
                 self._enter(call, context)
-                response = await inner(await read(raw, call.holding), context)
+                async with before(self._deadlines.give(call), partial(self._deadlines.passed, call)):
+                    response = await inner(await read(raw, call.holding), context)
                 call.holding.take(response.ByteSize() if isinstance(response, Message) else 0)
             except BaseException as error:
                 await self._fail(call, context, error)
@@ -156,6 +166,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             try:
                 self._check_draining()
                 self._enter(call, context)
+                self._deadlines.give(call)  # held by who answers: between two answers nothing of ours can be ended
                 async for response in inner(await read(raw, call.holding), context):
                     yield response
             except BaseException as error:

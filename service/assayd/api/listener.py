@@ -13,8 +13,6 @@ from assayd.api.auth.tls import TlsFiles, is_loopback, server_credentials
 
 log = logging.getLogger("assayd")
 
-_HANDSHAKE_S = 20.0
-_PING_ANSWER_S = 20.0
 _REFUSED_AT_ONCE = 100
 _PROBE_BYTES = 4096
 """Nobody counts what is read where nobody has to show who it is."""
@@ -26,9 +24,11 @@ class Limits(Protocol):
     max_message_bytes: int
     max_metadata_bytes: int
     max_connections: int
+    max_handshake_s: float
     max_concurrent_calls: int
     min_ping_interval_s: float
     keepalive_s: float
+    keepalive_timeout_s: float
     max_connection_age_s: float
     max_connection_grace_s: float
 
@@ -57,13 +57,13 @@ def channel_arguments(limits: Limits, *, probes: bool = False) -> list[tuple[str
         ("grpc.max_concurrent_streams", limits.max_concurrent_calls + _REFUSED_AT_ONCE),
         # Of a message that nobody asked for yet 64 KiB are kept. By probing the library would come to 16 MiB a call.
         ("grpc.http2.bdp_probe", 0),
-        ("grpc.server_handshake_timeout_ms", _ms(_HANDSHAKE_S)),
+        ("grpc.server_handshake_timeout_ms", _ms(limits.max_handshake_s)),
         ("grpc.http2.min_ping_interval_without_data_ms", _ms(limits.min_ping_interval_s)),
         # Also without a call: else an idle connection may be pinged once in two hours, and dead ones are kept for ever.
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.keepalive_time_ms", _ms(limits.keepalive_s)),
-        ("grpc.keepalive_timeout_ms", _ms(_PING_ANSWER_S)),
-        ("grpc.http2.ping_timeout_ms", _ms(_PING_ANSWER_S)),  # else an answer may take a minute
+        ("grpc.keepalive_timeout_ms", _ms(limits.keepalive_timeout_s)),
+        ("grpc.http2.ping_timeout_ms", _ms(limits.keepalive_timeout_s)),  # else an answer may take a minute
         ("grpc.so_reuseport", 0),
     ]
     if limits.max_connection_age_s:

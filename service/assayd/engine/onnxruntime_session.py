@@ -23,7 +23,6 @@ VERSION: str = ort.__version__
 log = logging.getLogger(__name__)
 
 _MOST_SAID = 2000
-_FOLDED_CONSTANT_BYTES = str(64 * 1024 * 1024)
 _SHRINK = ("memory.enable_memory_arena_shrinkage", "cpu:0")
 _NO_MEMORY = (
     "Failed to allocate memory", "bad allocation", "std::bad_alloc", "ALLOC_FAILED", "out of memory",
@@ -90,7 +89,7 @@ class Session:
         # A memory pattern is kept for every shape ever seen.
         settings.enable_mem_pattern = not free_shapes
         settings.add_session_config_entry(
-            "optimization.constant_folding_max_output_size_in_bytes", _FOLDED_CONSTANT_BYTES
+            "optimization.constant_folding_max_output_size_in_bytes", str(options.admission.folded_bytes)
         )
         settings.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
         self._wanted: list[str | tuple[str, dict[str, str]]] = ["CPUExecutionProvider"]

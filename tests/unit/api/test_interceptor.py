@@ -9,7 +9,9 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2, status_pb2
 
+from assay.v1 import explain_service_pb2, model_service_pb2, server_service_pb2
 from assayd.api.call import CURRENT
+from assayd.api.deadlines import Deadlines
 from assayd.api.interceptor import CallInterceptor
 from assayd.errors import QueueFull
 from assayd.metrics import Metrics
@@ -148,7 +150,68 @@ async def test_a_trace_is_kept_where_it_is_one(interceptor, given, kept):
 async def test_the_deadline_is_counted_from_arrival(interceptor):
     timed = await call(interceptor, ok, Context(left=5.0))
     assert timed.deadline - timed.arrived == pytest.approx(5.0)
-    assert (await call(interceptor, ok)).deadline is None
+
+
+RPCS = [
+    f"{service.name}/{method}"
+    for file in (model_service_pb2, explain_service_pb2, server_service_pb2)
+    for service in file.DESCRIPTOR.services_by_name.values()
+    for method in service.methods_by_name
+]
+
+
+@pytest.mark.parametrize("rpc", RPCS)
+@pytest.mark.parametrize("streams", [False, True])
+async def test_a_deadline_that_is_too_far_away_is_refused_whatever_is_called(rpc, streams):
+    async def run(request, context):
+        raise AssertionError("it was answered")
+        yield
+
+    interceptor = CallInterceptor(Metrics(), deadlines=Deadlines(1.0, 60.0))
+    context = Context(left=61.0)
+    answer = await wrapped(interceptor, run, streams, rpc)
+    with pytest.raises(Aborted):
+        await read(answer("request", context), []) if streams else await answer("request", context)
+    assert context.aborted[0] is grpc.StatusCode.INVALID_ARGUMENT
+    assert "the deadline is 61 s away, at most 60 s are kept" in context.aborted[1]
+
+
+@pytest.mark.parametrize("rpc", [rpc for rpc in RPCS if not rpc.endswith(("/ExplainStream", "/ExplainMany"))])
+async def test_a_call_that_sets_no_deadline_is_ended_by_the_servers(rpc):
+    async def wait(request, context):
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopped.append(CURRENT.get().rpc)
+
+    stopped = []
+    interceptor = CallInterceptor(Metrics(), deadlines=Deadlines(0.01, 0.02))
+    context = Context()
+    with pytest.raises(Aborted):
+        await (await wrapped(interceptor, wait, rpc=rpc))("request", context)
+    left = "0.02" if rpc.endswith("/UploadModel") else "0.01"
+    said = f"a call that sets no deadline has {left} s here"
+    assert context.aborted == (grpc.StatusCode.DEADLINE_EXCEEDED, said)
+    assert stopped == [rpc]
+
+
+async def test_a_call_that_sets_a_deadline_is_left_to_the_library(interceptor):
+    async def wait(request, context):
+        await asyncio.sleep(0.05)
+        return CURRENT.get()
+
+    interceptor = CallInterceptor(Metrics(), deadlines=Deadlines(0.01, 60.0))
+    assert (await call(interceptor, wait, Context(left=50.0))).deadline is not None
+
+
+async def test_a_time_out_of_another_kind_is_not_the_deadlines(interceptor):
+    async def broken(request, context):
+        raise TimeoutError("a disk's")
+
+    context = Context()
+    with pytest.raises(Aborted):
+        await call(interceptor, broken, context)
+    assert context.aborted[0] is grpc.StatusCode.INTERNAL
 
 
 async def test_good_calls_are_counted_and_leave(interceptor):

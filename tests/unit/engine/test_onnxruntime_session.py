@@ -1,11 +1,15 @@
 """The one file that knows onnxruntime: what it says, what it hides, what it really got."""
 
+from dataclasses import replace
+
 import numpy as np
 import onnxruntime as ort
 import pytest
+from onnx import TensorProto, helper
 
 from assayd.engine.onnxruntime_session import Device, Session, SessionOptions, said
 from assayd.errors import DeviceLost, InvalidModel, ModelFailed, OutOfMemory
+from assayd.types.admission import AdmissionLimits
 from tests.models import zoo
 
 CPU = SessionOptions(threads=1, provider="cpu")
@@ -158,6 +162,25 @@ def test_another_session_differs_in_what_is_said_alone():
     other = session.another(threads=2)
     assert (other._options.threads, other._options.provider) == (2, "cpu")
     np.testing.assert_array_equal(other.run(x)["y"], session.run(x)["y"])
+
+
+@pytest.mark.parametrize(("folded_bytes", "kinds"), [(3999, {"Add", "Expand", "ReduceSum"}), (4000, {"Add"})])
+def test_constants_up_to_a_size_are_made_when_the_model_is_loaded(folded_bytes, kinds):
+    value = lambda name: helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 8])  # noqa: E731
+    constants = [
+        helper.make_tensor("one", TensorProto.FLOAT, [1], [1.0]),
+        helper.make_tensor("shape", TensorProto.INT64, [1], [1000]),
+    ]
+    nodes = [
+        helper.make_node("Expand", ["one", "shape"], ["wide"]),
+        helper.make_node("ReduceSum", ["wide"], ["sum"], keepdims=0),
+        helper.make_node("Add", ["x", "sum"], ["y"]),
+    ]
+    graph = helper.make_graph(nodes, "g", [value("x")], [value("y")], constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    session = load(model.SerializeToString(), replace(CPU, admission=AdmissionLimits(folded_bytes=folded_bytes)))
+    assert {kind for kind, _ in session.placement().device} == kinds
+    assert session.run({"x": np.zeros((1, 8), np.float32)})["y"].tolist() == [[1000.0] * 8]
 
 
 def test_sequences_cannot_be_scored(given):
