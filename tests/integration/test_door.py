@@ -1,9 +1,8 @@
-"""Limits at the door over real gRPC: too large, too many, too slow, too often; and a good caller goes on."""
+"""Limits at the door over real gRPC: too large, too many, too slow; and a good caller goes on."""
 
 import contextlib
 import re
 import socket
-import struct
 import threading
 import time
 from pathlib import Path
@@ -30,9 +29,7 @@ FLAGS = {
     "--max-connections": 12,
     "--max-message-s": 2,
     "--min-upload-bytes-per-s": 1000,
-    "--min-ping-interval-s": 30,
-    "--max-deadline-s": 100,
-    "--max-connection-age-s": 0,
+    "--max-deadline-s": 400,
 }
 
 
@@ -273,75 +270,5 @@ def test_a_deadline_is_set_where_the_caller_set_none_and_no_longer_than_may_be(t
         model = client.upload_model(data, name="endless")
         with pytest.raises(assay.DeadlineExceeded):
             client.predict(model, wild, timeout=None)
-        with pytest.raises(assay.InvalidArgument, match="at most 100 s are kept"):
+        with pytest.raises(assay.InvalidArgument, match="at most 400 s are kept"):
             client.predict(model, wild, timeout=1000)
-
-
-# ---- too often -----------------------------------------------------------------------------------------------------
-
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-SETTINGS, PING, GOAWAY = 4, 6, 7
-ENHANCE_YOUR_CALM = 11
-
-
-def frame(kind, payload=b"", flags_=0):
-    return struct.pack(">I", len(payload))[1:] + bytes([kind, flags_]) + b"\0\0\0\0" + payload
-
-
-GREETING = PREFACE + frame(SETTINGS) + frame(SETTINGS, flags_=1)
-"""With the answer to the server's own settings, without which it hangs up."""
-
-
-def frames(connection):
-    """Frames (kind, payload) until the other side closes."""
-    data = b""
-    while True:
-        while len(data) >= 9 and len(data) >= 9 + int.from_bytes(data[:3], "big"):
-            size = int.from_bytes(data[:3], "big")
-            yield data[3], data[9 : 9 + size]
-            data = data[9 + size :]
-        try:
-            more = connection.recv(65536)
-        except ConnectionResetError:
-            return
-        if not more:
-            return
-        data += more
-
-
-def test_a_flood_of_pings_is_told_to_go_away_and_others_are_served(narrow, good):
-    host, port = narrow.address.split(":")
-    with socket.create_connection((host, int(port)), timeout=60) as connection:
-        connection.sendall(GREETING)
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            for n in range(200):
-                connection.sendall(frame(PING, n.to_bytes(8, "big")))
-        away = [payload for kind, payload in frames(connection) if kind == GOAWAY]
-        assert away
-        assert int.from_bytes(away[-1][4:8], "big") == ENHANCE_YOUR_CALM
-        assert good.predict("mlp", {"x": X})["y"].shape == (2, 3)
-
-
-def test_pings_that_keep_their_distance_are_answered(tmp_path):
-    with ServerProcess(tmp_path / "store", *flags(min_ping_interval_s=0.02)) as server:
-        host, port = server.address.split(":")
-        with socket.create_connection((host, int(port)), timeout=60) as connection:
-            connection.sendall(GREETING)
-            answered = frames(connection)
-            for n in range(6):
-                time.sleep(0.3)
-                connection.sendall(frame(PING, n.to_bytes(8, "big")))
-                assert next(kind for kind, _ in answered if kind in (PING, GOAWAY)) == PING
-
-
-def test_an_old_connection_is_told_to_go_away_and_its_caller_notices_nothing(tmp_path):
-    with ServerProcess(tmp_path / "store", *flags(max_connection_age_s=2, keepalive_s=3000)) as server:
-        host, port = server.address.split(":")
-        with socket.create_connection((host, int(port)), timeout=60) as connection:
-            connection.sendall(GREETING)
-            assert any(kind == GOAWAY for kind, _ in frames(connection))
-        with assay.Client(server.address) as client:
-            model = client.upload_model(zoo.mlp(), name="mlp")
-            end = time.monotonic() + 6
-            while time.monotonic() < end:
-                assert client.predict(model, X)["y"].shape == (2, 3)

@@ -47,16 +47,19 @@ class RawCaller:
     """One connection. Every other stream number from 1 is a call of its own.
 
     Frames are read by `read` alone, which keeps the windows for what is sent; nothing is ever allowed to the server
-    beyond `window` bytes a stream.
+    beyond `window` bytes a stream. answers_pings: whether it does what every HTTP/2 peer must. ended: whether the
+    server has hung up, as far as was read.
     """
 
-    def __init__(self, address, window=65535):
+    def __init__(self, address, window=65535, *, answers_pings=True):
         host, _, port = address.rpartition(":")
         self.socket = socket.create_connection((host, int(port)), timeout=30)
         self.socket.sendall(PREFACE + frame(SETTINGS, struct.pack(">HI", INITIAL_WINDOW_SIZE, window)))
         self._data = b""
         self._window, self._windows, self._initial = 65535, {}, 65535
         self._next = 1
+        self._answers_pings = answers_pings
+        self.ended = False
         self.got = []
 
     def open(self, rpc, extra=(), *, end=False, service="assay.v1"):
@@ -98,9 +101,13 @@ class RawCaller:
             while len(self._data) < 9 or len(self._data) < 9 + int.from_bytes(self._data[:3], "big"):
                 more = self.socket.recv(1 << 16)
                 if not more:
+                    self.ended = True
                     return None
                 self._data += more
-        except (TimeoutError, ConnectionError):
+        except ConnectionError:
+            self.ended = True
+            return None
+        except TimeoutError:
             return None
         finally:
             self.socket.settimeout(30)
@@ -114,7 +121,7 @@ class RawCaller:
                     self._windows = {k: v + value - self._initial for k, v in self._windows.items()}
                     self._initial = value
             self.socket.sendall(frame(SETTINGS, flags=ACK))
-        elif kind == PING and not flags & ACK:
+        elif kind == PING and not flags & ACK and self._answers_pings:
             self.socket.sendall(frame(PING, payload, ACK))
         elif kind == WINDOW_UPDATE:
             more = int.from_bytes(payload, "big")

@@ -43,7 +43,7 @@ ELSEWHERE = {
     50: "test_who_may.py::test_strangers_are_refused_whatever_they_ask",
     51: "test_who_may.py::test_a_right_not_held_is_named",
     52: "test_who_may.py::test_anothers_model_is_as_unknown_as_one_that_never_was",
-    61: "test_door.py::test_a_flood_of_pings_is_told_to_go_away_and_others_are_served",
+    61: "test_connections.py::test_a_flood_of_pings_is_told_to_go_away_and_others_are_served",
     62: "test_tls.py::test_no_handshake_for_others",
 }
 """Rows that need a server of another kind, and where in tests/integration they are tried; an unknown model here too."""

@@ -170,8 +170,7 @@ def test_nonsense_is_hung_up_on_or_ignored(server, good, nonsense):
     assert rss_bytes(server) - memory < 2 * IN_FLIGHT
 
 
-def test_connections_that_say_nothing_are_closed(server, good):
-    """Those beyond the greeting; the library gives the others 20 s."""
+def test_hanging_up_without_a_word_leaves_nothing(server, good):
     before = descriptors(server)
     host, port = server.address.split(":")
     idle = [socket.create_connection((host, int(port)), timeout=5) for _ in range(100)]
