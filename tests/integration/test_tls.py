@@ -13,6 +13,7 @@ import assay
 from assayd.__main__ import main
 from tests.integration.certificates import Authority
 from tests.integration.server import ServerProcess, wait_until
+from tests.robustness.good_caller import GoodCaller
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +68,13 @@ def test_no_handshake_for_others(secured, caller, authority, stranger, who):
         "another authority's": assay.TLS(authority.ca, *stranger.issue("intruder")),
         "another server's authority": assay.TLS(stranger.ca, caller.cert, caller.key),
     }[who]
-    with pytest.raises(assay.Unavailable):
-        info(secured.address, tls)
+
+    def refused():
+        with pytest.raises(assay.Unavailable):
+            info(secured.address, tls)
+
+    with GoodCaller(secured.address, tls=caller) as good:
+        good.beside(refused)
     assert info(secured.address, caller).version
 
 

@@ -46,7 +46,9 @@ ELSEWHERE = {
     61: "test_connections.py::test_a_flood_of_pings_is_told_to_go_away_and_others_are_served",
     62: "test_tls.py::test_no_handshake_for_others",
 }
-"""Rows that need a server of another kind, and where in tests/integration they are tried; an unknown model here too."""
+"""Rows that need a server of another kind, and where in tests/integration they are tried, a good caller beside each; an
+unknown model here too.
+"""
 
 X = np.random.default_rng(0).standard_normal((2, 8)).astype(np.float32)
 ELEMENTS = assay.Occlusion(features=assay.Elements())
@@ -409,16 +411,21 @@ def _(s):
 @row(55, "stored bytes that were damaged")
 def _(s):
     with s.own() as (_, client):
-        digest = client.upload_model(zoo.mlp(), name="mlp").digest
+        digest = client.upload_model(zoo.mlp(seed=5), name="mlp").digest
     (blob,) = (s.folder / "own").glob(f"*/models/{digest.removeprefix('sha256:')}")
     data = bytearray(blob.read_bytes())
     data[len(data) // 2] ^= 1
     blob.chmod(0o600)
     blob.write_bytes(data)
-    with s.own() as (server, client):
-        with refused("DATA_LOSS", "DATA_LOSS"):
-            client.predict("mlp", X)
-        assert not children(server.process.pid)
+    with s.own() as (server, client), GoodCaller(server.address) as good:
+        before = set(children(server.process.pid))
+
+        def ask():
+            with refused("DATA_LOSS", "DATA_LOSS"):
+                client.predict("mlp", X)
+
+        good.beside(ask)
+        assert set(children(server.process.pid)) == before
 
 
 @row(56, "bytes that are no message")
@@ -429,13 +436,14 @@ def _(s):
 
 @row(57, "a process that others kill, and kill again")
 def _(s):
-    with s.own("--batch-rows", "1") as (server, client):
-        model = client.upload_model(zoo.mlp(), name="mlp")
+    with s.own("--batch-rows", "1") as (server, client), GoodCaller(server.address) as good:
+        others = set(children(server.process.pid))
+        model = client.upload_model(zoo.mlp(seed=5), name="mlp")
         ended = threading.Event()
 
         def kill():
             while not ended.is_set():
-                for pid in children(server.process.pid):
+                for pid in set(children(server.process.pid)) - others:
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGKILL)
                 time.sleep(0.01)
@@ -449,16 +457,22 @@ def _(s):
             ended.set()
             killing.join()
         assert server.process.poll() is None
+        good.check()
+        assert good.answers > 1
+        assert others <= set(children(server.process.pid))
 
 
 @row(58, "a full disk")
 def _(s):
-    with s.own() as (server, client):
-        client.upload_model(zoo.mlp(), name="before")
+    with s.own() as (server, client), GoodCaller(server.address) as good:
         files = set((s.folder / "own").rglob("*"))
         resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
-        with refused("UNAVAILABLE", "STORE_FULL", retry=True):
-            client.upload_model(zoo.linear(), name="after")
+
+        def upload():
+            with refused("UNAVAILABLE", "STORE_FULL", retry=True):
+                client.upload_model(zoo.linear(), name="after")
+
+        good.beside(upload)
         assert set((s.folder / "own").rglob("*")) == files
         resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         client.upload_model(zoo.linear(), name="after")
