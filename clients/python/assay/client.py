@@ -50,7 +50,8 @@ class Client(Connection[grpc.Channel]):
     made, or None.
 
     The connection is made by the first call. Every method raises an `AssayError` for what the server refuses and when
-    it can't be reached, and `InvalidArgument` for what can't be sent. timeout is in seconds; None waits for ever.
+    it can't be reached, and `InvalidArgument` for what can't be sent. timeout is in seconds; None waits as long as the
+    server lets it.
     """
 
     _open = staticmethod(open_channel)
