@@ -19,7 +19,10 @@ from tests.robustness.corpus import slow_load
 
 _, _, WILD = endless()
 ELEMENTS = assay.Occlusion(features=assay.Elements())
-FLAGS = ("--default-deadline-s", "2", "--max-deadline-s", "4", "--min-upload-bytes-per-s", "1", "--sweep-ms", "0")
+FLAGS = (
+    *("--default-deadline-s", "2", "--max-deadline-s", "4", "--min-upload-bytes-per-s", "1", "--sweep-ms", "0"),
+    *("--max-load-s", "20"),  # what has no other end fails soon
+)
 
 
 @pytest.fixture(scope="module")

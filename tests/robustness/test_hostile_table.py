@@ -587,7 +587,9 @@ def test_every_row_is_tried():
     assert tried & set(ELSEWHERE) == {52}
     for where in ELSEWHERE.values():
         file, _, test = where.partition("::")
-        assert f"def {test}(" in (Path(__file__).parents[1] / "integration" / file).read_text()
+        text = (Path(__file__).parents[1] / "integration" / file).read_text()
+        assert f"def {test}(" in text
+        assert "GoodCaller(" in text, file
 
 
 def test_the_corpus_can_be_written(tmp_path):
