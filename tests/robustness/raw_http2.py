@@ -1,5 +1,6 @@
 """A caller that speaks HTTP/2 by hand, so that it can do what no library would: stop halfway, never read, hang up."""
 
+import contextlib
 import socket
 import struct
 
@@ -120,9 +121,9 @@ class RawCaller:
                 if name == INITIAL_WINDOW_SIZE:
                     self._windows = {k: v + value - self._initial for k, v in self._windows.items()}
                     self._initial = value
-            self.socket.sendall(frame(SETTINGS, flags=ACK))
+            self._reply(frame(SETTINGS, flags=ACK))
         elif kind == PING and not flags & ACK and self._answers_pings:
-            self.socket.sendall(frame(PING, payload, ACK))
+            self._reply(frame(PING, payload, ACK))
         elif kind == WINDOW_UPDATE:
             more = int.from_bytes(payload, "big")
             if stream:
@@ -131,6 +132,11 @@ class RawCaller:
                 self._window += more
         self.got.append((kind, stream, payload))
         return self.got[-1]
+
+    def _reply(self, data):
+        """What the server said before it hung up can be read when nobody takes an answer to it any more."""
+        with contextlib.suppress(ConnectionError):
+            self.socket.sendall(data)
 
     def close(self):
         """Hang up."""
