@@ -188,7 +188,8 @@ async def test_a_call_that_sets_no_deadline_is_ended_by_the_servers(rpc):
     interceptor = CallInterceptor(Metrics(), deadlines=Deadlines(0.01, 0.02))
     context = Context()
     with pytest.raises(Aborted):
-        await (await wrapped(interceptor, wait, rpc=rpc))("request", context)
+        async with asyncio.timeout(10):
+            await (await wrapped(interceptor, wait, rpc=rpc))("request", context)
     left = "0.02" if rpc.endswith("/UploadModel") else "0.01"
     said = f"a call that sets no deadline has {left} s here"
     assert context.aborted == (grpc.StatusCode.DEADLINE_EXCEEDED, said)
