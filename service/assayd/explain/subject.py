@@ -108,8 +108,9 @@ def build_subject(
         with within(f"{method}.features"):
             segments = cut_features(cut, chosen, spatial, channel, names, request.spec.groups)
     baselines = _baselines(request, chosen, spatial, channel, segments)
-    stream = stream_key(request.seed, request.keys[position] if request.keys else "")
-    return Subject(inputs, baselines, segments, spatial, channel, scale, stream)
+    key = request.keys[position] if request.keys else ""
+    about = (inputs, baselines, segments, spatial, channel, scale)
+    return Subject(*about, stream_key(request.seed, key), keyed=bool(key))
 
 
 def stream_key(seed: int, key: str) -> int:

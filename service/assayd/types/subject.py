@@ -41,7 +41,7 @@ class Subject:
     channel_axis: by explained input, the axis of an instance that holds channels, or None.
     scale: by explained input, broadcastable to the instance: the unit of a nudge.
     stream: 128-bit key of the instance's random stream, made of the request's seed and the instance's key; never of its
-    position, the model or its neighbours.
+    position, the model or its neighbours. keyed: whether there is such a key, so that few others share the stream.
     """
 
     inputs: Mapping[str, Array]
@@ -51,6 +51,7 @@ class Subject:
     channel_axis: Mapping[str, int | None] = field(default_factory=dict)
     scale: Mapping[str, Array] = field(default_factory=dict)
     stream: int = 0
+    keyed: bool = False
     number: int = field(default_factory=lambda: next(Subject._numbers))
 
     _numbers: ClassVar[count[int]] = count()

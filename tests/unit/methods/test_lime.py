@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from assayd.errors import InvalidRequest, InvalidTensor
-from assayd.methods.lime import Lime
+from assayd.methods.lime import Lime, kept
 from assayd.types.arrays import Array
 from assayd.types.request import Constant, Elements, PerInput
 from assayd.types.result import Scores
@@ -358,6 +358,7 @@ def test_more_features_than_fit_into_a_block_change_nothing(monkeypatch: pytest.
     for method in (Lime(100, Elements()), Lime(100, Elements(), surrogate="lasso", alpha=0.01)):
         whole = answer(method, row(DATA[0]), model)
         monkeypatch.setattr("assayd.methods.lime.sample.BLOCK_CELLS", 30)
+        kept.forget()
         blocks = answer(method, row(DATA[0]), model)
         monkeypatch.undo()
         np.testing.assert_allclose(blocks.values, whole.values, rtol=1e-10, atol=1e-14)

@@ -1,4 +1,6 @@
-"""LIME: `method` is the method, the rest are its parts: `masks` and `tables` draw, `surrogates` fit."""
+"""LIME: `method` is the method, the rest are its parts: `masks` and `tables` draw, `ridge` and `surrogates` fit, what
+instances share of both is `kept`.
+"""
 
 from assayd.methods.lime.method import Lime
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from assayd.errors import InvalidRequest, InvalidTensor
+from assayd.methods.lime.kept import kept
 from assayd.methods.lime.sample import Draws, merge, unmerged
 from assayd.types.arrays import Array, Floats
 from assayd.types.rows import MaskRows
@@ -27,6 +28,12 @@ class MaskSample:
     features: int
     draws: Draws
     copies: int
+    shared: bool
+
+    @property
+    def nbytes(self) -> int:
+        """Of words and draws."""
+        return self.words.nbytes + self.draws.order.nbytes
 
     @property
     def z_x(self) -> Floats:
@@ -35,7 +42,7 @@ class MaskSample:
 
     def cut(self, rows: int) -> MaskSample:
         """The first rows alone."""
-        return replace(self, words=self.words[:rows], draws=self.draws.cut(rows))
+        return replace(self, words=self.words[:rows], draws=self.draws.cut(rows), shared=False)
 
     def keep(self, a: int, b: int) -> NDArray[np.bool_]:
         """Masks of rows a <= r < b, [b - a, F]."""
@@ -62,26 +69,40 @@ class MaskSample:
         return {"": _unpacked(self.words[self.draws.order], self.features)}
 
 
-def draw(features: int, total: int, stream: int, copies: int) -> MaskSample:
-    """`total` draws: all kept, then features kept by the toss of a coin. Those of a smaller total come first."""
+def draw(features: int, total: int, stream: int, copies: int, *, shared: bool = False) -> MaskSample:
+    """`total` draws: all kept, then features kept by the toss of a coin. Those of a smaller total come first.
+
+    shared: whether others draw from the stream as well, who get the same object.
+    """
+    return (_drawn_before if shared else _drawn)(features, total, stream, copies, shared)
+
+
+def enumerate_all(features: int, total: int, stream: int, copies: int, *, shared: bool = False) -> MaskSample:
+    """All 2^F masks, standing for `total` draws; all kept comes first, the others in random order. shared: as above."""
+    return (_enumerated_before if shared else _enumerated)(features, total, stream, copies, shared)
+
+
+def _drawn(features: int, total: int, stream: int, copies: int, shared: bool) -> MaskSample:
     width = -(-features // _WORD)
     words = np.empty((total, width), np.uint64)
     words[0] = ~np.uint64(0)
     words[1:] = np.random.Philox(key=stream).random_raw((total - 1) * width).reshape(total - 1, width)
     _clear_beyond(words, features)
     if width > 1:  # with more than 64 features two masks are equal once in 2^64 pairs
-        return MaskSample(words, features, unmerged(total), copies)
+        return MaskSample(words, features, unmerged(total), copies, shared)
     first, draws = merge(words)
-    return MaskSample(words[first], features, draws, copies)
+    return MaskSample(words[first], features, draws, copies, shared)
 
 
-def enumerate_all(features: int, total: int, stream: int, copies: int) -> MaskSample:
-    """All 2^F masks, standing for `total` draws; all kept comes first, the others in random order."""
+def _enumerated(features: int, total: int, stream: int, copies: int, shared: bool) -> MaskSample:
     count = 1 << features
     words = np.empty((count, 1), np.uint64)
     words[0] = count - 1
     words[1:, 0] = np.random.Generator(np.random.Philox(key=stream)).permutation(count - 1)
-    return MaskSample(words, features, _all_of(count, total), copies)
+    return MaskSample(words, features, _all_of(count, total), copies, shared)
+
+
+_drawn_before, _enumerated_before = kept(_drawn), kept(_enumerated)
 
 
 def given(keep: Array, features: int, total: int | None, copies: int) -> MaskSample:
@@ -102,11 +123,17 @@ def given(keep: Array, features: int, total: int | None, copies: int) -> MaskSam
     bits = keep != 0
     if not (keep[bits] == 1).all():
         raise InvalidRequest("masks hold 0 and 1 alone", field="samples")
-    words = _packed(bits)
+    return _given(_packed(bits).tobytes(), features, total, copies)
+
+
+@kept
+def _given(packed: bytes, features: int, total: int | None, copies: int) -> MaskSample:
+    words = np.frombuffer(packed, np.uint64).reshape(-1, -(-features // _WORD))
     first, draws = merge(words)
-    if features < _WORD and draws.rows == len(keep) == 1 << features:
-        return MaskSample(words, features, _all_of(len(keep), total or max(SAMPLES, len(keep))), copies)
-    return MaskSample(words[first], features, replace(draws, stand_for=total), copies)
+    count = len(words)
+    if features < _WORD and draws.rows == count == 1 << features:
+        return MaskSample(words, features, _all_of(count, total or max(SAMPLES, count)), copies, shared=True)
+    return MaskSample(words[first], features, replace(draws, stand_for=total), copies, shared=True)
 
 
 def _all_of(count: int, total: int) -> Draws:

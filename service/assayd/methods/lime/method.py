@@ -11,9 +11,11 @@ import numpy as np
 
 from assayd.errors import InvalidRequest, within
 from assayd.methods.lime import masks, tables
+from assayd.methods.lime.basis import Basis, basis_of
 from assayd.methods.lime.columns import bind
-from assayd.methods.lime.sample import Design, Sample
-from assayd.methods.lime.surrogates import Fit, bootstrap, effective_rows, lasso, ridge, tree
+from assayd.methods.lime.ridge import ridge
+from assayd.methods.lime.sample import Sample
+from assayd.methods.lime.surrogates import Fit, bootstrap, lasso, tree
 from assayd.types.arrays import Array, Floats
 from assayd.types.method import Explanation
 from assayd.types.request import BaselineSpec, FeatureSpec, PerInput
@@ -120,11 +122,10 @@ class Lime:
         scored, at_x, found = np.empty((0, 0)), np.empty(0), Attribution()
         for whole in rounds:
             sample, known = whole, len(scored)
-            design = Design(sample)
-            proximity = self._proximity(design, sample)
+            basis = basis_of(sample, self._width(len(sample.z_x)))
             ended = False
             if sample.draws.rows > known:
-                scores = yield _plan(sample, known, 0 if known else _least(design, proximity))
+                scores = yield _plan(sample, known, 0 if known else _least(basis))
                 # Less f(x), so that scores which are all the same are exactly 0.
                 full = len(scores.rows) // sample.copies * sample.copies
                 new = (scores.rows[:full] - scores.x).reshape(-1, sample.copies, len(scores.x)).mean(axis=1)
@@ -132,17 +133,16 @@ class Lime:
                 ended = len(scored) < sample.draws.rows
             if ended:
                 sample = sample.cut(len(scored))
-                design = Design(sample)
-                proximity = self._proximity(design, sample)
-            effective = effective_rows(design, proximity, sample.draws)
+                basis = basis_of(sample, self._width(len(sample.z_x)))
+            effective = basis.effective_rows
             replicates = 0 if effective == 0 else self.bootstrap
-            fit = self._fit(sample, design, proximity, scored, replicates, subject.stream)
+            fit = self._fit(basis, scored, replicates, subject.stream)
             if effective == 0:
                 fit = fit.of_nothing(errors=fit.errors is not None or self.bootstrap > 0)
             found = replace(
                 _attribution(sample, segments, fit, scored, at_x, tabular=self.sampling is not None),
                 effective_rows=effective,
-                settled=self._settled(whole, design.features),
+                settled=self._settled(whole, basis.features),
             )
             if ended or self._sure(fit):
                 break
@@ -191,10 +191,10 @@ class Lime:
             sample = masks.given(self.samples.values[""], count, self.num_samples, copies)
             _check_enough(len(sample.draws.order), count, "samples")
             return segments, iter([sample])
-        total = self._most_samples
+        total, shared = self._most_samples, not subject.keyed
         if 2.0**count <= total:
-            return segments, iter([masks.enumerate_all(count, total, stream, copies)])
-        return segments, self._rounds(total, count, lambda n: masks.draw(count, n, stream, copies))
+            return segments, iter([masks.enumerate_all(count, total, stream, copies, shared=shared)])
+        return segments, self._rounds(total, count, lambda n: masks.draw(count, n, stream, copies, shared=shared))
 
     def _table(self, table: Table, subject: Subject) -> tuple[Segments, Iterator[Sample]]:
         with within("sampling.quartile" if isinstance(table, QuartileTable) else "sampling.gaussian"):
@@ -220,13 +220,6 @@ class Lime:
             sizes = [n for k in range(total.bit_length()) if (n := first << k) < total] + sizes
         return map(draw, sizes)
 
-    def _proximity(self, design: Design, sample: Sample) -> Floats:
-        width = self._width(design.features)
-        proximity = design.proximity(width)
-        if not proximity @ sample.draws.counts > 0:
-            raise InvalidRequest(f"in a kernel of width {width} all samples weigh 0", field="kernel_width")
-        return proximity
-
     def _width(self, features: int) -> float:
         if self.kernel_width is not None:
             return self.kernel_width
@@ -244,18 +237,17 @@ class Lime:
     def _sure(self, fit: Fit) -> bool:
         return self.until_error is not None and fit.errors is not None and fit.errors.max() < self.until_error
 
-    def _fit(
-        self, sample: Sample, design: Design, proximity: Floats, scores: Floats, replicates: int, stream: int
-    ) -> Fit:
+    def _fit(self, basis: Basis, scores: Floats, replicates: int, stream: int) -> Fit:
         if self.surrogate == "ridge":
-            return ridge(design, proximity, scores, self.alpha, sample.draws)
+            return ridge(basis, scores, self.alpha)
+        sample = basis.sample
 
         def fitter(z: Floats, weights: Floats, scores: Floats) -> Fit:
             if self.surrogate == "lasso":
                 return lasso(z, weights, scores, self.alpha)
             return tree(z, weights, scores, self.alpha, sample.z_x)
 
-        return bootstrap(fitter, design.whole(), proximity, scores, sample.draws, replicates, stream)
+        return bootstrap(fitter, basis.design.whole(), basis.proximity, scores, sample.draws, replicates, stream)
 
 
 def _check_enough(samples: int, features: int, name: str) -> None:
@@ -263,10 +255,10 @@ def _check_enough(samples: int, features: int, name: str) -> None:
         raise InvalidRequest(f"{features} features need {1 + features} samples at least, not {samples}", field=name)
 
 
-def _least(design: Design, proximity: Floats) -> int:
+def _least(basis: Basis) -> int:
     """Rows of a sample whose fit has honest errors, or all; among them one that weighs something."""
-    first = int(np.argmax(proximity > 0))
-    return min(design.rows, max(_LEAST, _LEAST_PER_FEATURE * (1 + design.features), 1 + first))
+    first = int(np.argmax(basis.proximity > 0))
+    return min(len(basis.proximity), max(_LEAST, _LEAST_PER_FEATURE * (1 + basis.features), 1 + first))
 
 
 def _plan(sample: Sample, known: int, least: int) -> Plan:

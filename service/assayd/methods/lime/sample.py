@@ -78,6 +78,10 @@ class Sample(Protocol):
         """Rows of the plan for each row of the sample; their scores are averaged."""
 
     @property
+    def shared(self) -> bool:
+        """Whether other instances have this very sample, the same object."""
+
+    @property
     def z_x(self) -> Floats:
         """What z is at x, [F]."""
 
@@ -108,6 +112,11 @@ class Design:
         self._piece = self._block
         if self.features <= _SMALL:
             self._piece = min(self._block, _SMALL_WORK // self.features**2, _SMALL_CELLS // self.features)
+
+    @property
+    def nbytes(self) -> int:
+        """That are held beside the sample."""
+        return 0 if self._only is None else self._only.nbytes
 
     def __iter__(self) -> Iterator[tuple[slice, Floats]]:
         """Rows, and their z [rows, F]."""

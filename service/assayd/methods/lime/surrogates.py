@@ -13,11 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, cho_factor, cho_solve, eigh
 
-from assayd.methods.lime.sample import Design, Draws
+from assayd.methods.lime.sample import Draws
 from assayd.types.arrays import Floats
-
-_NOTHING = 1e-6
-"""Rows that weigh together less than so much of what the others do are as good as none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,66 +42,7 @@ Fitter: TypeAlias = Callable[[Floats, Floats, Floats], Fit]
 """From z [rows, F], weights [rows] and scores [rows, T]."""
 
 
-def ridge(design: Design, proximity: Floats, scores: Floats, alpha: float, draws: Draws) -> Fit:
-    """Minimise the weighted sum of squares + alpha x the squared coefficients; the intercept is free of penalty.
-
-    One factorisation serves all targets. proximity: [rows]; scores: [rows, T].
-
-    Errors are the sandwich A^-1 (sum w^2 r^2 x x') A^-1 over all draws, weights w and residuals r, A = X' W X + alpha,
-    times `Draws.chance`. On centred variables the intercept separates from A, and the variance of coefficient j is the
-    sum of w^2 r^2 (A^-1 x)_j^2.
-    """
-    counts = draws.counts * draws.unit
-    weights = counts * proximity
-    total = weights.sum()
-    mean_z = np.zeros(design.features)
-    for rows, z in design:
-        mean_z += weights[rows] @ z / total
-    mean_score = weights @ scores / total
-    centred = scores - mean_score
-    gram = np.zeros((design.features, design.features))
-    cross = np.zeros((design.features, scores.shape[1]))
-    for rows, z in design:
-        z_centred = z - mean_z
-        weighted = (z_centred * weights[rows, np.newaxis]).T
-        gram += weighted @ z_centred
-        cross += weighted @ centred[rows]
-    inverse = _inverse(gram, alpha)
-    values = inverse @ cross
-    # Once more on what is left over: an inverse loses digits that a solver keeps.
-    values += inverse @ (cross - gram @ values - alpha * values)
-    left = np.zeros(scores.shape[1])
-    variance = np.zeros((scores.shape[1], design.features))
-    of_draws = draws.chance * counts * draws.unit * proximity**2
-    for rows, z in design:
-        z_centred = z - mean_z
-        squares = (centred[rows] - z_centred @ values) ** 2
-        left += weights[rows] @ squares
-        if draws.chance:
-            variance += (of_draws[rows, np.newaxis] * squares).T @ (z_centred @ inverse) ** 2
-    r_squared = _share_explained(left, weights, scores)
-    return Fit(values.T, mean_score - mean_z @ values, r_squared, np.sqrt(variance))
-
-
-def effective_rows(design: Design, proximity: Floats, draws: Draws) -> float | None:
-    """Draws that a fit rests on, (sum w)^2 / sum w^2 (Kish); None where nothing was left to chance.
-
-    0 where those that weigh anything don't differ in z, so that there is nothing to fit: in a narrow kernel x alone
-    weighs, columns may be constant, or given samples all the same.
-    """
-    weights = draws.counts * proximity
-    total = weights.sum()
-    heaviest, apart = design.row(int(np.argmax(weights))), 0.0
-    for rows, z in design:
-        apart += weights[rows] @ (z != heaviest).any(axis=1)
-        if apart > _NOTHING * total:
-            break
-    else:
-        return 0.0
-    return float(total**2 / (weights @ proximity)) if draws.chance else None
-
-
-def _inverse(gram: Floats, alpha: float) -> Floats:
+def inverse(gram: Floats, alpha: float) -> Floats:
     """(gram + alpha)^-1, or the pseudo-inverse where that is singular: collinear features share what they explain."""
     penalised = gram + alpha * np.eye(len(gram))
     if alpha > 0:
@@ -133,9 +71,9 @@ def lasso(z: Floats, weights: Floats, scores: Floats, alpha: float) -> Fit:
         for target, score in enumerate(np.ascontiguousarray(((scores - mean_score) * root).T)):
             values[target] = model.fit(scaled, score).coef_
     else:
-        values = (_inverse(scaled.T @ scaled, 0.0) @ (scaled.T @ ((scores - mean_score) * root))).T
+        values = (inverse(scaled.T @ scaled, 0.0) @ (scaled.T @ ((scores - mean_score) * root))).T
     left = weights @ (scores - mean_score - (z - mean_z) @ values.T) ** 2
-    return Fit(values, mean_score - values @ mean_z, _share_explained(left, weights, scores))
+    return Fit(values, mean_score - values @ mean_z, share_explained(left, weights, scores))
 
 
 def tree(z: Floats, weights: Floats, scores: Floats, alpha: float, z_x: Floats) -> Fit:
@@ -160,7 +98,7 @@ def tree(z: Floats, weights: Floats, scores: Floats, alpha: float, z_x: Floats) 
         nodes = np.flatnonzero(model.decision_path(z_x[np.newaxis]).toarray()[0])
         answers = model.tree_.value[nodes, 0, 0]
         np.add.at(values[target], model.tree_.feature[nodes[:-1]], np.diff(answers))
-    return Fit(values, mean_score, _share_explained(left, weights, scores))
+    return Fit(values, mean_score, share_explained(left, weights, scores))
 
 
 def bootstrap(fitter: Fitter, z: Floats, proximity: Floats, scores: Floats, draws: Draws, count: int, key: int) -> Fit:
@@ -196,7 +134,7 @@ def _varies(spread: Floats, weights: Floats, scores: Floats) -> NDArray[np.bool_
     return varies
 
 
-def _share_explained(left: Floats, weights: Floats, scores: Floats) -> Floats:
+def share_explained(left: Floats, weights: Floats, scores: Floats) -> Floats:
     """Weighted R^2 [T]."""
     spread = _spread(weights, scores)
     nothing = np.full_like(left, np.nan)

@@ -38,6 +38,11 @@ class TableSample:
     whole: Mapping[str, Array] | None = None
     copies: int = 1
 
+    @property
+    def shared(self) -> bool:
+        """Its first row is x, and its variables say what lies where x does."""
+        return False
+
     def cut(self, rows: int) -> TableSample:
         """The first rows alone."""
         return replace(self, values=tuple(v[:rows] for v in self.values), draws=self.draws.cut(rows))

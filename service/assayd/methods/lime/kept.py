@@ -1,0 +1,58 @@
+"""What is made of samples that other instances may have as well: made once, and the last of it kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from contextlib import suppress
+from functools import partial
+from threading import Lock
+from typing import ParamSpec, Protocol, TypeVar
+
+from cachetools import LRUCache, cached
+from cachetools.keys import hashkey
+
+_MOST_BYTES, _BESIDE_BYTES = 32 * 2**20, 500
+
+
+class Sized(Protocol):
+    """What can be kept. It never changes, as many use it at once."""
+
+    @property
+    def nbytes(self) -> int:
+        """That its arrays take, but for those of what it was made of."""
+
+
+P = ParamSpec("P")
+T = TypeVar("T", bound=Sized)
+
+
+def _size(value: Sized) -> int:
+    return _BESIDE_BYTES + value.nbytes
+
+
+_memory: LRUCache[Hashable, Sized] = LRUCache(_MOST_BYTES, getsizeof=_size)
+_lock = Lock()
+
+
+def kept(function: Callable[P, T]) -> Callable[P, T]:
+    """The function, which looks up what it gave for the same arguments. From any thread."""
+    return cached(_memory, key=partial(hashkey, function.__qualname__), lock=_lock)(function)
+
+
+def recall(kind: type[T], *of: Hashable) -> T | None:
+    """What was kept of something, if it is still there."""
+    with _lock:
+        found = _memory.get((kind, *of))
+    return found if isinstance(found, kind) else None
+
+
+def keep(value: Sized, *of: Hashable) -> None:
+    """Keep something, unless it is larger than all that is kept."""
+    with _lock, suppress(ValueError):
+        _memory[(type(value), *of)] = value
+
+
+def forget() -> None:
+    """Keep nothing of what is there."""
+    with _lock:
+        _memory.clear()
