@@ -235,3 +235,15 @@ def test_text_that_no_feature_touches_needs_no_baseline():
     subject = build_subject(asked, tuple(ROW), 0)
     assert subject.baselines["city"].tolist() == [["Rome"]]
     assert about_subject(subject) == []
+
+
+def test_instances_without_a_key_share_a_stream():
+    def subject(position, keys, seed=0):
+        return build_subject(a_request(TWO, keys=keys, seed=seed), ("a",), position)
+
+    without = [subject(position, keys) for position in (0, 1) for keys in ((), ("", ""))]
+    assert len({s.stream for s in without}) == 1
+    assert not any(s.keyed for s in without)
+    with_keys = [subject(position, ("one", "two")) for position in (0, 1)]
+    assert len({s.stream for s in (*with_keys, without[0], subject(0, (), seed=1))}) == 4
+    assert all(s.keyed for s in with_keys)
