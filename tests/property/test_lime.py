@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from assayd.methods.lime import Lime, masks
+from assayd.methods.lime import Lime, kept, masks
 from assayd.methods.lime.sample import unmerged
 from assayd.methods.rows import Rows
 from assayd.types.arrays import Array
@@ -155,8 +155,10 @@ def test_merged_duplicates_are_scored_once_and_weigh_what_unmerged_ones_do(
     assert plan.size == len(np.unique(repeated, axis=0)) * subject.baseline_count
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(masks, "merge", lambda words: (np.arange(len(words)), unmerged(len(words))))
+        kept.forget()
         assert next(method.explain(subject)).size == 30 * subject.baseline_count
         same(merged, drive(method, subject, f))
+    kept.forget()
 
 
 @quick
