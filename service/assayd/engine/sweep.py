@@ -6,7 +6,6 @@ The smallest batch wins whose rows cost hardly more than the best one's: large b
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -15,7 +14,7 @@ import numpy as np
 from assayd.errors import AssayError
 from assayd.types.model import Signature, TensorSignature, Tuning
 
-REVISION = 3
+REVISION = 4
 """Raised when the same measurements would lead to another choice: what was stored before is then measured again."""
 
 CLEARLY = 1.03
@@ -43,6 +42,8 @@ _SMALL_SIZES, _LARGE_SIZES = (8, 16, 32, 64, 128, 256, 512, 1024), (8, 16, 32)
 """Fours of large rows do well by themselves; with their way to the process they cost a CNN 5 %."""
 _ROUNDS = 5
 _HOPELESS = 1.25
+_AGAIN = 0.25
+"""A first row of less than so much of the time is run once more before the model is taken for a slow one."""
 
 
 def row_bytes(tensors: Iterable[TensorSignature]) -> int:
@@ -87,6 +88,8 @@ def sweep(
     trials = _Trials(run, clock, clock() + limit_s)
     try:
         row_s = trials.timed(Tuning(1, threads[0]))
+        if 2 * row_s * sizes[0] > limit_s and row_s <= _AGAIN * limit_s:
+            row_s = min(row_s, trials.timed(Tuning(1, threads[0])))
         if 2 * row_s * sizes[0] > limit_s:
             return Tuning(sizes[0], threads[0])
         trials.enter(Tuning(sizes[0], threads[0]))
@@ -113,7 +116,8 @@ class _Trial:
 
     @property
     def seconds(self) -> float:
-        return statistics.median_low(self.samples)
+        """Whatever else runs on the machine can only make it longer."""
+        return min(self.samples)
 
     def together(self, most_rows: int) -> Tuning:
         """With as many runs a batch as are worth it."""
@@ -144,15 +148,26 @@ class _Trials:
 
     def admit(self, tuning: Tuning) -> bool:
         """Try something that may be too long, or fail; false where it was either."""
-        known = self._trials[-1]
-        predicted = known.seconds * tuning.rows / known.tuning.rows
-        if predicted > LONGEST_BATCH_S or not self._time_for(2 * predicted):
-            return False
         try:
+            if not self._may_grow_to(tuning.rows):
+                return False
             self.enter(tuning)
         except AssayError:  # such as no memory for so many rows
             return False
         return True
+
+    def _may_grow_to(self, rows: int) -> bool:
+        """Whether a batch of so many rows is brief enough. One disturbed sample must not end the search, since what is
+        chosen is kept.
+        """
+        known = self._trials[-1]
+        while True:
+            predicted = known.seconds * rows / known.tuning.rows
+            if predicted <= LONGEST_BATCH_S and self._time_for(2 * predicted):
+                return True
+            if len(known.samples) >= _ROUNDS or not self._time_for(known.seconds):
+                return False
+            known.samples.append(self.timed(known.tuning))
 
     def best_sizes(self, count: int) -> list[int]:
         return [t.tuning.rows for t in sorted(self._trials, key=lambda t: t.row_cost)[:count]]

@@ -81,10 +81,10 @@ def test_it_ends_in_time(row_s, limit_s):
     assert device.spent <= limit_s + row_s + 1e-9
 
 
-def test_a_model_that_takes_a_fifth_of_a_second_a_row_is_run_once_and_gets_a_small_batch():
+def test_a_model_that_takes_a_fifth_of_a_second_a_row_is_run_twice_and_gets_a_small_batch():
     device = Device(lambda t: 0.2 * t.rows)
     assert device.sweep((8, 16, 32)) == Tuning(8, 0)
-    assert device.runs == [Tuning(1, 0)]
+    assert device.runs == [Tuning(1, 0)] * 2
 
 
 def test_other_threads_have_to_be_far_better():
@@ -112,6 +112,21 @@ def test_the_machine_may_be_disturbed_while_one_size_runs(disturbed):
     assert device.sweep() == Tuning(64, 0)
     first = 1 + 2 * len(SIZES)
     assert [t.rows for t in device.runs[first : first + len(SIZES)]] == list(SIZES)
+
+
+@pytest.mark.parametrize("disturbed", [0, 2, 4, 6])
+def test_one_long_run_does_not_end_the_search(disturbed):
+    """Of the first row, or of a size before it is left for the next."""
+    numbers = itertools.count()
+    device = Device(lambda t: 1e-6 * t.rows + (0.1 if next(numbers) == disturbed else 0))
+    assert device.sweep() == Tuning(128, 0)
+
+
+def test_a_machine_that_is_always_disturbed_stays_disturbed():
+    """The search ends all the same."""
+    device = Device(lambda t: 1e-6 * t.rows + (0.09 if t.rows > 1 else 0))
+    assert device.sweep(limit_s=5).rows == 8
+    assert len(device.runs) < 16
 
 
 @pytest.mark.parametrize(
