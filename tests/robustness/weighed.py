@@ -33,10 +33,15 @@ def _blocks():
     return sys.getallocatedblocks()
 
 
+def mallinfo2():
+    """What glibc says of its heaps."""
+    function = ctypes.CDLL(None).mallinfo2
+    function.restype = _Mallinfo2
+    return function()
+
+
 def _malloc_bytes():
     gc.collect()
-    mallinfo2 = ctypes.CDLL(None).mallinfo2
-    mallinfo2.restype = _Mallinfo2
     told = mallinfo2()
     return told.uordblks + told.hblkhd
 

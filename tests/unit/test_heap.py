@@ -46,6 +46,21 @@ all_there.wait()
 """
 
 
+_MAPPED = """
+import ctypes, sys
+from assayd.heap import keep_at_hand
+from tests.robustness.weighed import mallinfo2
+if sys.argv[1] == "kept":
+    keep_at_hand()
+def mapped(size):
+    before = mallinfo2().hblks
+    held = bytearray(size)
+    return mallinfo2().hblks - before
+mapped(20_000_000)
+print(mapped(400_000), mapped(1_300_000))
+"""
+
+
 def said(code, how):
     return subprocess.run([sys.executable, "-c", code, how], capture_output=True, check=True, text=True).stdout
 
@@ -65,6 +80,12 @@ def test_arrays_that_come_and_go_take_no_new_pages():
     plain, kept = faults("plain"), faults("kept")
     assert plain > 1000  # else there is nothing to mend
     assert kept < plain / 20
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it is glibc's")
+def test_a_models_file_leaves_no_hole():
+    assert said(_MAPPED, "plain").split() == ["0", "0"]  # else there is nothing to mend
+    assert said(_MAPPED, "kept").split() == ["0", "1"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="it is glibc's")
