@@ -5,9 +5,10 @@ computed in them; so they stay at hand. Once a large block was freed it takes su
 them in an arena for each thread: after some dozens of messages of 12 MiB a server held 440 MiB; so they go back.
 
 So do all blocks from 1 MiB on, such as models' files: small ones nibble at the hole that such a block leaves, and the
-next takes new room. Forty uploads of 1.3 MB left 24 MB of holes in a server that had 22 MB in use; now it is 5. And glibc
-has eight arenas a core, each of which keeps what its threads once needed; each model brings three threads, which go from
-arena to arena. So all threads share a few.
+next takes new room. Forty uploads of 1.3 MB left 24 MB of holes in a server that had 22 MB in use; now it is 5 MB.
+
+And glibc has eight arenas a core, each of which keeps what its threads once needed; each model brings three threads,
+which go from arena to arena. So all threads share a few.
 """
 
 from __future__ import annotations
