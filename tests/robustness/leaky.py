@@ -9,6 +9,7 @@ import sys
 
 from assayd.__main__ import main
 from assayd.api import interceptor
+from tests.robustness.weighed import weigh
 
 BYTES_A_CALL = 2048
 CALLS_A_DESCRIPTOR = 5
@@ -30,4 +31,5 @@ async def _parsed(deserialize, raw, *, parsed=interceptor._parsed):
 if __name__ == "__main__":
     interceptor.CallInterceptor._end = _end
     interceptor._parsed = _parsed
+    weigh()
     sys.exit(main())

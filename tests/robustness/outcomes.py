@@ -17,12 +17,13 @@ def said(error):
 
 
 class Outcomes:
-    """For any number of threads."""
+    """For any number of threads. first: what was answered first, by question."""
 
     def __init__(self):
         self._lock = threading.Lock()
         self.counts = Counter()
         self.faults = []
+        self.first = {}
         self.faulty = 0
 
     @property

@@ -8,8 +8,8 @@ import pytest
 
 from tests.robustness.soak import questions
 from tests.robustness.soak.callers import Careless, Good, HalfOpen, Impatient, Uploader
-from tests.robustness.soak.judge import trend
-from tests.robustness.soak.run import ALLOWED, soak
+from tests.robustness.soak.judge import Grown, trend
+from tests.robustness.soak.run import ALLOWED, IN_USE, soak
 from tests.robustness.soak.sampler import held
 
 _HELPER = """
@@ -53,12 +53,39 @@ def test_the_judge_looks_past_warm_up_noise_and_outliers():
         trend("bytes", [0, 1], [0, 1], 1, 0)
 
 
+_WEIGHED = """
+from assayd.metrics import Metrics
+from prometheus_client import generate_latest
+from tests.robustness.weighed import weigh
+weigh()
+registry, kept = Metrics().registry, []
+def told():
+    page = dict(line.split() for line in generate_latest(registry).decode().splitlines() if not line.startswith("#"))
+    return float(page["python_blocks"]), float(page["malloc_bytes"])
+told()
+before = told()
+for n in range(1000):
+    held = [[n + 300.0 + m] for m in range(9)], bytearray(1000)
+    kept.append(held[%d])
+print(*(int(after - was) for was, after in zip(before, told())))
+"""
+
+
+@pytest.mark.parametrize(("kept", "what"), [(0, "blocks"), (1, "malloc_bytes")])
+def test_a_kilobyte_for_each_of_a_thousand_models_is_told_and_found(kept, what):
+    ran = subprocess.run([sys.executable, "-c", _WEIGHED % kept], capture_output=True, check=True, text=True)
+    grown = dict(zip(IN_USE, map(int, ran.stdout.split()), strict=True))
+    assert {w: Grown(w, 0, grown[w], IN_USE[w]).leaks for w in IN_USE} == {w: w == what for w in IN_USE}, grown
+
+
 def test_a_short_soak(tmp_path):
     found = soak(tmp_path, calls=300, crew=(Good, Good, Uploader, Careless, Impatient, HalfOpen))
     assert not found.faults
     for who in ("uploads: predict", "bad arguments", "cancelled calls", "half-open connections"):
         assert any(asked == who for asked, _ in found.outcomes.counts), who
     assert not found.leaking
+    assert 0 < found.warm.models < found.end.models
+    assert found.warm.blocks > 100_000
 
 
 def test_a_short_soak_of_a_server_that_leaks(tmp_path):

@@ -224,6 +224,8 @@ class Fleet:
         del self._asking[name]
 
     def _spread(self) -> None:
+        now = time.monotonic()
+        self._resting = {place: until for place, until in self._resting.items() if until > now}
         for digest, waiting_s in self.waiting().items():
             homes = self._with(digest)
             if not homes or digest in self._spreading:
@@ -236,7 +238,7 @@ class Fleet:
                 continue
             size = max(model.loaded.size_bytes, model.loaded.memory_bytes)
             for device in self._by_load():
-                rests = self._resting.get((device.name, digest), 0.0) > time.monotonic()
+                rests = (device.name, digest) in self._resting
                 if device not in homes and not device.lost and not rests and device.models.in_memory.has_room(size):
                     self._spreading[digest] = asyncio.create_task(self._adopt(device, model), name="spread")
                     break

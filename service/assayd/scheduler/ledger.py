@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 
 from cachetools import LRUCache
 
@@ -11,7 +11,7 @@ from assayd.scheduler.work import WEIGHTS
 
 _SMOOTHING = 0.2
 _MOST_COSTS = 4096
-"""Models come and go."""
+"""One model may be asked for rows of any shapes."""
 
 
 class Ledger:
@@ -59,6 +59,11 @@ class Ledger:
         cost = seconds / rows
         before = self._row_cost.get(batch_key, cost)
         self._row_cost[batch_key] = before + _SMOOTHING * (cost - before)
+
+    def forget(self, gone: Callable[[Hashable], bool]) -> None:
+        """Drop the costs of models that left; what comes back is measured anew. gone: by batch key."""
+        for batch_key in [key for key in self._row_cost if gone(key)]:
+            del self._row_cost[batch_key]
 
     def _siblings(self, account: Account) -> Iterable[Account]:
         return (a for a in self._used if len(a) == len(account) and a[:-1] == account[:-1])

@@ -138,6 +138,10 @@ class Queue:
         """A batch took this long."""
         self._ledger.measured(batch_key, rows, seconds)
 
+    def forget(self, gone: Callable[[Hashable], bool]) -> None:
+        """Models left, and what their rows cost is of no use any more. gone: by batch key."""
+        self._ledger.forget(gone)
+
     def seconds_by_digest(self) -> dict[str, float]:
         """By model, what its waiting rows take of one device, where that was measured. Not of those that may run on one
         device alone.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from assayd.engine.backend import Backend, LoadedModel
@@ -14,7 +14,7 @@ from assayd.scheduler.device import DeviceScheduler
 from assayd.scheduler.queue import Queue
 from assayd.scheduler.recovery import Models, Recovery
 from assayd.scheduler.shared import Shared, spent
-from assayd.scheduler.work import Work, batch_key
+from assayd.scheduler.work import BatchKey, Work, batch_key
 from assayd.types.subject import Subject
 
 
@@ -122,7 +122,12 @@ class Scheduler:
         for work in list(self._shared.open):
             if not work.finished.done() and not self._has_device(work):
                 self._shared.failed(work, _nowhere())
+        self._queue.forget(self._left)
         self._queue.changed.set()
+
+    def _left(self, key: Hashable) -> bool:
+        """Whether a batch's model is on no device any more."""
+        return isinstance(key, BatchKey) and not any(self._recovery.will_run(d.name, key.digest) for d in self._devices)
 
     def _has_device(self, work: Work) -> bool:
         names = [d.name for d in self._devices if work.device in ("", d.name)]

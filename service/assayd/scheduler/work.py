@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,9 +22,20 @@ WEIGHTS: Mapping[str, float] = {"low": 1.0, "normal": 2.0, "high": 4.0}
 """Share of the device by priority."""
 
 
-def batch_key(model: LoadedModel, subject: Subject, *, padded: bool = False, exact: bool = False) -> Hashable:
-    """Rows for which this is the same may share a batch."""
-    return (model.digest, model.batching.batched, padded, exact and model.precision != "fp32", shape_key(subject))
+class BatchKey(NamedTuple):
+    """Rows for which this is the same may share a batch. in_fp32: though the device computes in less."""
+
+    digest: str
+    batched: bool
+    padded: bool
+    in_fp32: bool
+    shapes: Hashable
+
+
+def batch_key(model: LoadedModel, subject: Subject, *, padded: bool = False, exact: bool = False) -> BatchKey:
+    """Of a model's rows of such a subject."""
+    in_fp32 = exact and model.precision != "fp32"
+    return BatchKey(model.digest, model.batching.batched, padded, in_fp32, shape_key(subject))
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ def main():
         control = _run(Path(folder) / "leaking", control_s, args.seed, module="tests.robustness.leaky")
         print(f"the server, for {args.seconds:g} s", flush=True)
         found = _run(Path(folder) / "real", args.seconds, args.seed)
-    caught = {"front_bytes", "descriptors"} <= control.leaking
+    caught = {"front_bytes", "descriptors", "malloc_bytes"} <= control.leaking
     passed = caught and not found.faults
     calls = found.outcomes.calls
     summary = (
@@ -36,6 +36,8 @@ def main():
         _trends(found),
         "The same of the one that leaks:",
         _trends(control),
+        table(["in use at rest", "once warm", "at the end", "allowed more", "leaks"], _grown(found)),
+        f"{found.end.models - found.warm.models} models came and went between the two.",
         table(["at rest", "before", "after"], _rest(found)),
         table(["who asked", "heard", "calls"], found.outcomes.table()),
         *found.faults,
@@ -60,6 +62,15 @@ def _trends(found):
     return table(head, rows)
 
 
+def _grown(found):
+    rows = []
+    for g in found.grown:
+        unit = 1e6 if g.what.endswith("bytes") else 1
+        named = g.what.replace("_bytes", ", MB")
+        rows.append([named, g.first / unit, g.last / unit, g.allowed / unit, "yes" if g.leaks else "no"])
+    return rows
+
+
 def _rest(found):
     before, after = found.before.as_json(), found.after.as_json()
     rows = [[what.replace("_bytes", ", MB"), *_shown(what, before, after)] for what in before if what != "calls"]
@@ -77,6 +88,9 @@ def _facts(found):
         "heard": found.outcomes.table(),
         "faults": found.faults,
         "trends": [t.as_json() for t in found.trends],
+        "warm": found.warm.as_json(),
+        "end": found.end.as_json(),
+        "grown": [g.as_json() for g in found.grown],
         "before": found.before.as_json(),
         "after": found.after.as_json(),
         "store": found.store,

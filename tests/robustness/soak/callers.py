@@ -43,11 +43,7 @@ class Caller:
 
 
 class Good(Caller):
-    """Every answer is its first, or an error that is nobody's fault never comes."""
-
-    def __init__(self, server, outcomes):
-        super().__init__(server, outcomes)
-        self._first = {}
+    """Every answer is the first that anybody got, or an error that is nobody's fault never comes."""
 
     def turn(self, random):
         for name in self._some(random):
@@ -56,7 +52,7 @@ class Good(Caller):
             got = self.outcomes.ask(f"good: {name}", lambda question=question: question(self.client), "OK")
             if got is None:
                 continue
-            want = self._first.setdefault(name, got)
+            want = self.outcomes.first.setdefault(name, got)
             if found := questions.differs(got, want, tolerance=0 if exact else questions.TOLERANCE):
                 self.outcomes.fault(f"good: {name}", found)
 

@@ -35,6 +35,23 @@ class Trend:
         return asdict(self) | {"leaks": self.leaks}
 
 
+@dataclass(frozen=True)
+class Grown:
+    """What was in use at rest, once warm and at the end; what may come of it in between."""
+
+    what: str
+    first: int
+    last: int
+    allowed: int
+
+    @property
+    def leaks(self):
+        return self.last - self.first > self.allowed
+
+    def as_json(self):
+        return asdict(self) | {"leaks": self.leaks}
+
+
 def trend(what, calls, values, allowed, least):
     """Theil and Sen's slope of values over calls so far. allowed: growth per thousand calls. least: growth in all."""
     calls, values = np.asarray(calls, float), np.asarray(values, float)

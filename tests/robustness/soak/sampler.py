@@ -5,6 +5,7 @@ import threading
 from dataclasses import asdict, dataclass
 
 from tests.processes import children, descriptors, oldest_child, resident_bytes, threads
+from tests.robustness.weighed import BLOCKS, BYTES
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,23 @@ class Held:
 
     def as_json(self):
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class Used:
+    """What a server with nobody there has in use, counted from within. models: uploaded so far."""
+
+    models: int
+    blocks: int
+    malloc_bytes: int
+
+    def as_json(self):
+        return asdict(self)
+
+
+def used(metrics, models):
+    """metrics: the page of a server that tells it (`tests.robustness.weighed`)."""
+    return Used(models, int(metrics[BLOCKS]), int(metrics[BYTES]))
 
 
 def held(pid, calls=0):

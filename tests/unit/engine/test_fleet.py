@@ -185,7 +185,7 @@ async def test_a_request_whose_device_forgot_the_model_decides_where_it_is_now(f
         await fleet.demote(held, "again")
 
 
-async def test_a_device_on_which_a_model_comes_out_otherwise_does_not_run_it(fleet, gpus, caplog):
+async def test_a_device_on_which_a_model_comes_out_otherwise_does_not_run_it(fleet, gpus, caplog, monkeypatch):
     await used(fleet, "a:1")
     gpus[1].changed = {"batching": Batching(True, "", 4)}
     waits(fleet, a_1=9.0)
@@ -196,6 +196,15 @@ async def test_a_device_on_which_a_model_comes_out_otherwise_does_not_run_it(fle
     # And it is left alone for a while.
     await spread(fleet)
     assert gpus[1].loads == ["a:1"]
+    # Then nothing is left of that, also where the model has gone.
+    monkeypatch.setattr("assayd.engine.fleet._REST_S", 0.0)
+    for digest in ("b:1", "c:1"):
+        await used(fleet, digest)
+        fleet.waiting = lambda digest=digest: {digest: 9.0}
+        await spread(fleet)
+    fleet.waiting = dict
+    await spread(fleet)
+    assert list(fleet._resting) == [("cuda:1", "a:1")]
 
 
 async def test_a_lost_device_leaves_its_models_to_the_others(fleet, gpus, metrics):

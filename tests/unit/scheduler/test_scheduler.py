@@ -1,6 +1,7 @@
 """Several devices that take their batches from one queue."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -210,3 +211,20 @@ async def test_all_devices_end_their_works_when_the_server_goes_down(two):
     scheduler.refuse()
     with pytest.raises(Draining):
         await waiting
+
+
+async def test_what_rows_cost_is_forgotten_with_their_model(two):
+    scheduler, _, _, models = two
+    costs = scheduler._queue.row_cost
+    kept = work(range(8))
+    await score(scheduler, kept)
+    for n in range(20):
+        digest = f"fresh-{n}"
+        models.places |= {("a", digest), ("b", digest)}
+        await score(scheduler, work(range(8), loaded=replace(model(), digest=digest)))
+        models.places.discard(("a", digest))
+        scheduler.changed()
+        assert len(costs) == 2, "the other device still has it"
+        models.places.discard(("b", digest))
+        scheduler.changed()
+    assert list(costs) == [kept.batch_key]
