@@ -439,17 +439,19 @@ def _(s):
     with s.own("--batch-rows", "1") as (server, client), GoodCaller(server.address) as good:
         others = set(children(server.process.pid))
         model = client.upload_model(zoo.mlp(seed=5), name="mlp")
-        ended = threading.Event()
+        begun, ended = threading.Event(), threading.Event()
 
         def kill():
             while not ended.is_set():
                 for pid in set(children(server.process.pid)) - others:
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGKILL)
+                    begun.set()
                 time.sleep(0.01)
 
         killing = threading.Thread(target=kill)
         killing.start()
+        assert begun.wait(10)  # before that the answer may come first
         try:
             with refused("UNAVAILABLE", "WORKER_LOST", retry=True):
                 client.predict(model, X, timeout=120)
