@@ -29,7 +29,7 @@ def rows(n):
 
 @pytest.fixture
 def own(tmp_path):
-    """In batches of 32 rows jobs of many rows take a while; in the 1024 that suit such a model they don't."""
+    """In batches of 32 rows jobs of many rows take a while; in the thousands that suit such a model they don't."""
     with ServerProcess(tmp_path / "store", "--batch-rows", "32") as running:
         yield running
 

@@ -116,7 +116,7 @@ def test_models_of_many_kinds(client, model):
 def test_servers_whose_sweeps_chose_differently_give_the_same_bits(tmp_path, model):
     """What a sweep finds changes with the machine's moods: it is planted here, another one in each store."""
     data = {"cnn": zoo.cnn, "mlp": lambda: zoo.mlp(30, 64), "forest": lambda: zoo.forest(zipmap=False)}[model]()
-    tunings = [{"rows": 64, "threads": 1}, {"rows": 8, "threads": 0}, {"rows": 1024, "threads": 1}]
+    tunings = [{"rows": 64, "threads": 1}, {"rows": 8, "threads": 0}, {"rows": 4096, "threads": 1}]
     got, used = [], []
     for n, tuning in enumerate(tunings):
         store = tmp_path / f"store{n}"

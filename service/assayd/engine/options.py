@@ -14,7 +14,7 @@ from assayd.engine.sweep import REVISION, is_small
 from assayd.types.admission import AdmissionLimits
 from assayd.types.model import Signature
 
-MOST_ROWS = 1024
+MOST_ROWS = 4096
 """Of any batch, unless the owner of the device says otherwise."""
 
 # On two cores and rows of 600 kB the service reaches 0.94 of the raw rate with 8 rows, 0.90 with 10, 0.82 with 16.

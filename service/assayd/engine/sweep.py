@@ -14,7 +14,7 @@ import numpy as np
 from assayd.errors import AssayError
 from assayd.types.model import Signature, TensorSignature, Tuning
 
-REVISION = 4
+REVISION = 5
 """Raised when the same measurements would lead to another choice: what was stored before is then measured again."""
 
 CLEARLY = 1.03
@@ -38,8 +38,10 @@ MOST_BYTES = 32 * 2**20
 """Of a batch's inputs and outputs. There are two sets of buffers: one is filled while the other is run."""
 
 _SMALL_ROW_BYTES = 64 * 1024
-_SMALL_SIZES, _LARGE_SIZES = (8, 16, 32, 64, 128, 256, 512, 1024), (8, 16, 32)
+_SMALL_SIZES, _LARGE_SIZES = (8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096), (8, 16, 32)
 """Fours of large rows do well by themselves; with their way to the process they cost a CNN 5 %."""
+_PLENTY = 1024
+"""Larger batches than this have to be brief: they are for models so small that the way there costs more than a run."""
 _ROUNDS = 5
 _HOPELESS = 1.25
 _AGAIN = 0.25
@@ -161,11 +163,12 @@ class _Trials:
         chosen is kept.
         """
         known = self._trials[-1]
+        longest = LONGEST_BATCH_S if rows <= _PLENTY else BRIEF_S
         while True:
             predicted = known.seconds * rows / known.tuning.rows
-            if predicted <= LONGEST_BATCH_S and self._time_for(2 * predicted):
+            if predicted <= longest and self._time_for(2 * predicted):
                 return True
-            if len(known.samples) >= _ROUNDS or not self._time_for(known.seconds):
+            if rows > _PLENTY or len(known.samples) >= _ROUNDS or not self._time_for(known.seconds):
                 return False
             known.samples.append(self.timed(known.tuning))
 

@@ -216,7 +216,7 @@ def test_the_batch_size_is_the_callers_or_goes_by_the_size_of_a_row(make):
     assert small.load("n", zoo.linear(20_000)).batching.max_rows == 10
     own = make(5)
     assert own.load("m", zoo.linear(6)).batching.max_rows == 5
-    assert (small.max_batch_rows, own.max_batch_rows) == (1024, 5)
+    assert (small.max_batch_rows, own.max_batch_rows) == (4096, 5)
 
 
 @pytest.fixture(params=BOTH)

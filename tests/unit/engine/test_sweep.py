@@ -87,6 +87,12 @@ def test_a_model_that_takes_a_fifth_of_a_second_a_row_is_run_twice_and_gets_a_sm
     assert device.runs == [Tuning(1, 0)] * 2
 
 
+@pytest.mark.parametrize(("row_s", "chosen"), [(1e-7, 4096), (6e-7, 2048), (3e-6, 1024)])
+def test_more_than_a_thousand_rows_go_together_only_while_that_is_brief(row_s, chosen):
+    device = Device(lambda t: row_s * t.rows)
+    assert device.sweep((512, 1024, 2048, 4096)).rows == chosen
+
+
 def test_other_threads_have_to_be_far_better():
     assert Device(lambda t: 1e-4 * t.rows / (1.4 if t.threads else 1)).sweep(threads=(0, 1)).threads == 0
     twice = Device(lambda t: 1e-4 * t.rows / (2 if t.threads else 1))
@@ -176,7 +182,7 @@ def signature(*shapes, dtype="float32"):
 
 
 def test_sizes_worth_trying_go_by_the_bytes_of_a_row():
-    assert sizes_for(signature((30,)))[-1] == 1024
+    assert sizes_for(signature((30,)))[-1] == 4096
     assert sizes_for(signature((3, 224, 224))) == (8, 16, 32)
     for s in (signature((64, 256)), signature((3, 1000, 1000)), signature((3, 4000, 4000)), signature((30,), (100, 9))):
         sizes = sizes_for(s)
