@@ -1,5 +1,6 @@
 # Needs make and Python 3.11 or newer, and builds the rest itself. `make help` lists what there is.
 #   PYTHON=…   the Python that .venv is made of (default: the first of a list that runs and can make one)
+#   JOBS=…     processes that run the tests (default: 2; tests with servers stay in one of them)
 #   RUNTIME=…  gpu (CUDA from wheels), gpu-system (CUDA from the system, or none) or cpu; default: what .venv has, else
 #              gpu where nvidia-smi answers, else cpu
 
@@ -9,6 +10,7 @@ SHELL := /bin/bash
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 BIN := .venv/bin
+JOBS ?= 2
 STAMP = .venv/.runtime-$(RUNTIME)
 RUNTIME ?= $(or $(patsubst .venv/.runtime-%,%,$(firstword $(wildcard .venv/.runtime-*))),$(if $(shell nvidia-smi -L 2>/dev/null || true),gpu,cpu))
 
@@ -41,7 +43,7 @@ demo: $(STAMP)  ## explain a real model on real images, from upload to overlay
 	$(BIN)/python deploy/demo/demo.py $(ARGS)
 
 test: $(STAMP)  ## run the tests (but those that need a GPU or minutes)
-	$(BIN)/python -m pytest -q $(ARGS)
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist loadgroup $(ARGS)
 
 check: lint types contracts proto-check  ## lint, formatting, types, import contracts, protos (make -k check: all of them)
 

@@ -1,0 +1,16 @@
+"""How tests are dealt out where several processes run them (`make test`)."""
+
+from pathlib import Path
+
+import pytest
+
+_SERVERS = {"integration", "robustness"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config, items):
+    """Servers are tried one after the other: they share the machine with the others' tests, not with each other."""
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.relative_to(here).parts[0] in _SERVERS:
+            item.add_marker(pytest.mark.xdist_group("servers"))
