@@ -92,7 +92,7 @@ def put(path, text):
 STRANGER = new_token("acme", ["admin"])[0]
 
 
-@pytest.mark.parametrize("shown", [None, "", STRANGER, "letmein", "a.b.c"])
+@pytest.mark.parametrize("shown", [None, "", pytest.param(STRANGER, id="another server's"), "letmein", "a.b.c"])
 def test_strangers_are_refused_whatever_they_ask(guarded, shown, mlp):
     with assay.Client(guarded.address, token=shown) as client:
         calls = [

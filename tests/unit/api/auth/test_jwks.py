@@ -80,7 +80,9 @@ def test_a_signed_token_says_who_it_is(jwks, key, algorithm, kid):
         {"key": OTHER},
         {"algorithm": "PS256"},
     ],
-    ids=str,
+    ids=lambda changes: (
+        " ".join(f"{k} {v}" for k, v in changes.items() if isinstance(v, (str, list))) or str([*changes])
+    ),
 )
 def test_what_is_expired_foreign_or_half_is_refused(jwks, changes):
     with pytest.raises(Unauthenticated):
