@@ -204,7 +204,7 @@ def test_proofs_and_loads_that_do_not_end_hold_up_nobody(own, client):
         for job in uploads:
             with pytest.raises(assay.DeadlineExceeded):
                 job.result(timeout=20)
-    client.upload_model(zoo.linear(), name="another", timeout=20)
+    client.upload_model(zoo.linear(), name="another", timeout=100)
     serves(client, good, want)
     begun = time.monotonic()
     assert own.stop() == 0

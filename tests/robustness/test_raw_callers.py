@@ -110,7 +110,7 @@ def test_answers_that_nobody_reads_are_held_and_counted(server, good):
             caller = stack.enter_context(RawCaller(server.address, window=100))
             stream = caller.open("ExplainService/Explain")
             caller.send(stream, prefixed(len(body)) + body, end=True)
-        wait_until(lambda: refused(server) > 0, 60)
+        wait_until(lambda: refused(server) > 0, 200)
         assert rss_bytes(server) - before < 8 * IN_FLIGHT
     wait_until(lambda: under_way(server) <= 1, 30)
 
