@@ -12,6 +12,7 @@ from assayd.engine.backend import Backend, NotRun, Prepared
 from assayd.engine.quarantine import cause_of
 from assayd.errors import OutOfMemory, Terminated, WorkerLost
 from assayd.metrics import Metrics
+from assayd.scheduler.accounts import Accounts
 from assayd.scheduler.aside import Aside, Ready, allowed_s, digest_of, tenants_of
 from assayd.scheduler.policy import Hold, Waiting
 from assayd.scheduler.queue import BRIEF_S, Slice
@@ -35,7 +36,6 @@ class DeviceScheduler:
 
     def __init__(self, backend: Backend, metrics: Metrics, shared: Shared, *, max_batch_s: float) -> None:
         self.name = backend.device
-        self._metrics = metrics
         self._shared = shared
         self._queue = shared.queue
         self._recovery = shared.recovery
@@ -43,6 +43,7 @@ class DeviceScheduler:
         self._runner = Runner(backend)
         self._apart = backend.apart
         self._aside = Aside(self._run, self._allowed_s, self._queue.changed.set)
+        self._accounts = Accounts(self.name, self._queue, metrics)
         self._owner: asyncio.Task[None] | None = None
 
     # ---- life --------------------------------------------------------------------------------------------------
@@ -260,7 +261,7 @@ class DeviceScheduler:
             return
         finally:
             watch.end()
-        self._account(slices, begun, time.monotonic())
+        self._accounts.ran(slices, begun, time.monotonic())
         for taken, result in zip(slices, results, strict=True):
             taken.work.deliver(taken.start, taken.rows, result)
 
@@ -308,34 +309,3 @@ class DeviceScheduler:
             return
         for part in parts:
             await self._run([part], None)
-
-    def _account(self, slices: Sequence[Slice], begun: float, ended: float) -> None:
-        """Count what ran, for the ledger, the metrics and each job. What runs beside a batch takes next to no time."""
-        seconds = ended - begun
-        lone = [s for s in slices if s.work.alone]
-        batch = [s for s in slices if not s.work.alone]
-        for job in {id(s.work.job): s.work.job for s in slices}.values():
-            job.usage.compute_seconds += seconds
-        for s in slices:
-            s.work.job.usage.rows_run += s.rows
-            s.work.devices.add(self.name)
-            if s.start == 0:
-                wait = begun - s.work.submitted
-                s.work.job.usage.queue_seconds += wait
-                self._metrics.queue_seconds.observe(wait)
-        self._metrics.device_ran(self.name, sum(s.rows for s in slices), seconds)
-        self._metrics.alone(sum(s.rows for s in lone))
-        if batch:
-            self._account_batch(batch, seconds)
-
-    def _account_batch(self, slices: Sequence[Slice], seconds: float) -> None:
-        first, rows = slices[0].work, sum(s.rows for s in slices)
-        self._queue.measured(first.batch_key, rows, seconds)
-        jobs = {id(s.work.job): s.work.job for s in slices}
-        runs = rows if first.singly else 1
-        for job in jobs.values():
-            job.usage.batches += runs
-            job.usage.shared_batches += len(jobs) > 1
-        for _ in range(runs):
-            most = first.model.batching.max_rows
-            self._metrics.batch(rows // runs, most, seconds / runs, jobs=len(jobs), padded=first.padded)
