@@ -22,6 +22,9 @@ class Whole:
     outputs: tuple[str, ...] = ()
 
 
+POSTED_BYTES = 32 * 1024
+"""Of a batch that is posted: a message of no more goes to a process whole or not at all."""
+
 Readout: TypeAlias = tuple[Pick, ...] | Whole
 ChunkResult: TypeAlias = Floats | Mapping[str, Array]
 """float64 [rows, T] for picks; by output name [rows, *output] for whole outputs."""
@@ -177,7 +180,8 @@ class Backend(Protocol):
 
     def post(self, batch: Batch) -> Prepared | None:
         """As `prepare`, but at once: they are made elsewhere, and `run` waits for them, and raises NotRun where they
-        can't be made. None where whoever calls would have to wait; nothing was done then.
+        can't be made. None where whoever calls would have to wait, and for rows of more than POSTED_BYTES; nothing was
+        done then.
         """
 
     def run(self, prepared: Prepared) -> list[ChunkResult]:

@@ -24,6 +24,10 @@ from assayd.scheduler.work import Work
 log = logging.getLogger(__name__)
 
 _NO_TIME_S = 1e-3
+_OWED = 3.0
+"""So many times as long as a batch held up the others in vain, those that were stopped as it was don't come back in
+front: however many models never end, three quarters of the front are the others'.
+"""
 
 
 class DeviceScheduler:
@@ -44,6 +48,7 @@ class DeviceScheduler:
         self._apart = backend.apart
         self._aside = Aside(self._run, self._allowed_s, self._queue.changed.set)
         self._accounts = Accounts(self.name, self._queue, metrics)
+        self._owed_until = 0.0
         self._owner: asyncio.Task[None] | None = None
 
     # ---- life --------------------------------------------------------------------------------------------------
@@ -71,6 +76,7 @@ class DeviceScheduler:
         ahead: deque[Ready] = deque()
         while True:
             slices, ready = ahead.popleft() if ahead else await self._next()
+            begun = asyncio.get_running_loop().time()
             running = asyncio.ensure_future(self._run(slices, ready))
             running.add_done_callback(lambda _: self._queue.changed.set())
             late = asyncio.get_running_loop().call_later(self._allowed_s(slices), self._queue.changed.set)
@@ -80,7 +86,7 @@ class DeviceScheduler:
                 if self._is_late(late.when()) and self._others_wait(slices, ahead):
                     behind = [each for each in ahead if digest_of(each[0]) == digest_of(slices)]
                     ahead = deque(each for each in ahead if digest_of(each[0]) != digest_of(slices))
-                    await self._let_pass(slices, running, behind)
+                    await self._let_pass(slices, running, behind, begun)
                     break
                 if len(ahead) < self._depth(slices) and (taken := self._next_ahead(slices)):
                     at_once = all(digest_of(before) == digest_of(taken) for before in (slices, *(a for a, _ in ahead)))
@@ -105,16 +111,27 @@ class DeviceScheduler:
             or self._any_again(but=digest)
         )
 
-    async def _let_pass(self, slices: list[Slice], running: asyncio.Future[None], behind: Sequence[Ready]) -> None:
-        """Make the one in front step aside, or stop where there is no room. behind: of the same model, made ready."""
+    async def _let_pass(
+        self, slices: list[Slice], running: asyncio.Future[None], behind: Sequence[Ready], begun: float
+    ) -> None:
+        """Make the one in front step aside, or stop where there is no room. behind: of the same model, made ready.
+        begun: when it did, by the loop's clock.
+        """
         if self._aside.room(tenants_of(slices)):
             self._aside.step(slices, running, behind)
             return
         self._aside.put_back(digest_of(slices))
         self._watchdog.put_back(digest_of(slices))
-        await running
+        await asyncio.wait([running])
+        loop = asyncio.get_running_loop()
+        owed_s = _OWED * (loop.time() - begun)
+        self._owed_until = loop.time() + owed_s
+        loop.call_later(owed_s, self._queue.changed.set)
         for batch in behind:
-            self._aside.park(batch)
+            if self._recovery.is_reviving(self.name, digest_of(slices)):  # its tensors are gone with the process
+                self._recovery.return_unrun(batch[0])
+            else:
+                self._aside.park(batch)
 
     def _start_aside(self) -> None:
         """Let what may not run in front begin beside it, as far as there is room, each model in its turn."""
@@ -193,6 +210,8 @@ class DeviceScheduler:
         return waits or any(digest != but for digest in self._pardoned())
 
     def _pardoned(self) -> Iterator[str]:
+        if asyncio.get_running_loop().time() < self._owed_until:
+            return iter(())
         return (digest for digest in self._aside.pardoned() if not self._recovery.is_reviving(self.name, digest))
 
     def _can(self, view: Waiting) -> bool:

@@ -8,10 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from assayd.engine.backend import Backend, Batch, Chunk, ChunkResult, NotRun, Prepared
+from assayd.engine.backend import POSTED_BYTES, Backend, Batch, Chunk, ChunkResult, NotRun, Prepared
 from assayd.scheduler.aside import MOST
 from assayd.scheduler.parts import joined
 from assayd.scheduler.queue import Slice
+from assayd.types.rows import MaskRows, RowBlock, SampleRows
 
 
 class Runner:
@@ -31,6 +32,8 @@ class Runner:
         thread.
         """
         try:
+            if not self._backend.apart or sum(map(_least_bytes, slices)) > POSTED_BYTES:
+                return None
             return self._backend.post(_batch(slices, at_once=at_once))
         except Exception:  # noqa: BLE001 - `prepare` finds it again
             return None
@@ -64,6 +67,22 @@ class Runner:
         lone = {id(s): _joined([next(scored)[0] for _ in range(s.rows)]) for s in slices if s.work.singly}
         shared = iter(next(scored, ()))
         return [lone[id(s)] if s.work.singly else next(shared) for s in slices]
+
+
+def _least_bytes(taken: Slice) -> int:
+    """That its rows take on their way, as the first one shows it: to make them all in order to see would take time."""
+    return taken.rows * sum(map(_row_bytes, taken.work.plan.rows(taken.start, taken.start + 1)))
+
+
+def _row_bytes(block: RowBlock) -> int:
+    """Of a block's only row. Those of boxes, nudges and plain ones are few."""
+    match block:
+        case SampleRows(values):
+            return sum(value.nbytes for value in values.values())
+        case MaskRows(keep, baseline):
+            return baseline.nbytes + (-(-keep.size // 8) if keep.dtype == bool else keep.nbytes)
+        case _:
+            return 0
 
 
 def _batches(slices: Sequence[Slice]) -> Iterator[Batch]:

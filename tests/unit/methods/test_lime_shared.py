@@ -162,3 +162,18 @@ def test_threads_share_and_get_the_same_bits() -> None:
         found = threads.map(lambda subject: answer(METHODS["drawn"], subject, model), subjects)
         for got, one in zip(found, want, strict=True):
             same_bits(got, one)
+
+
+def test_large_samples_are_shared_with_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is made of a sample holds on to it, though it is counted by itself alone."""
+    monkeypatch.setattr(masks, "MOST_SHARED_BYTES", 8 * 300 * 3 - 1)
+    for method in (Lime(300, Elements()), Lime(features=Elements(), samples=GIVEN)):
+        for subject in instances(2):
+            answer(method, subject, model)
+    assert not len(kept._memory)
+
+
+def test_given_masks_are_known_by_a_digest() -> None:
+    """Their bytes, as a key, would be counted by nobody."""
+    answer(Lime(features=Elements(), samples=GIVEN), instances(1)[0], model)
+    assert max(len(part) for key in kept._memory for part in key if isinstance(part, bytes)) == 32

@@ -220,6 +220,21 @@ async def test_what_was_stopped_is_tried_in_front_again_where_no_place_gets_free
     assert not any(one.done() for one in late.values())
 
 
+async def test_however_many_never_end_the_front_is_mostly_the_others(scheduler, backend, good, monkeypatch):
+    monkeypatch.setattr("assayd.scheduler.suspects._FIRST_S", 0.01)
+    monkeypatch.setattr("assayd.scheduler.suspects._LONGEST_S", 0.01)
+    late = late_ones(scheduler, ["t"] * (MOST_OF_ONE + 8))
+    await until(lambda: len(set(backend.begun)) > MOST_OF_ONE + 8)
+    answered, begun = len(good), len(late_of(backend))
+    await until(lambda: len(late_of(backend)) >= begun + 5)
+    assert len(good) > answered + 5 * 5
+    assert not any(one.done() for one in late.values())
+
+
+def late_of(backend):
+    return [digest for digest in backend.begun if digest.startswith("e")]
+
+
 async def test_nobody_is_stopped_for_the_sake_of_late_ones(scheduler, backend):
     late = late_ones(scheduler, ["t"] * (MOST_OF_ONE + 1))
     await answers(scheduler, "good", [1])

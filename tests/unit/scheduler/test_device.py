@@ -187,7 +187,7 @@ async def test_behind_a_brief_batch_two_are_made(scheduler, backend, brief, monk
 
 @pytest.mark.parametrize("brief", [True, False])
 async def test_brief_batches_are_posted(scheduler, backend, brief, monkeypatch):
-    backend.posts = True
+    backend.posts = backend.apart = True
     if not brief:
         monkeypatch.setattr(device_module, "BRIEF_S", 0.0)
     await score(scheduler, work(range(64)))
@@ -201,8 +201,26 @@ async def test_brief_batches_are_posted(scheduler, backend, brief, monkeypatch):
     assert (await job).tolist() == list(range(64))
 
 
+@pytest.mark.parametrize(("width", "posted"), [(1, [8, 8]), (2000, [])])
+async def test_large_rows_are_not_made_to_find_that_they_are_too_large(scheduler, backend, width, posted):
+    backend.posts = backend.apart = True
+    await score(scheduler, work(range(64)))
+    backend.gate.clear()
+    backend.posted.clear()
+    made = []
+    wide = work(range(64))
+    wide.plan = Plan(64, lambda a, b: made.append(b - a) or [SampleRows({"x": np.zeros((b - a, width), np.float32)})])
+    job = asyncio.create_task(score(scheduler, wide))
+    await until(lambda: made.count(8) >= 3)
+    await asyncio.sleep(0.05)
+    assert made.count(8) == 3  # one runs, two wait, each made once
+    assert backend.posted == posted
+    job.cancel()
+    backend.gate.set()
+
+
 async def test_a_posted_row_that_cannot_be_made_fails_its_own_job_alone(scheduler, backend):
-    backend.posts = True
+    backend.posts = backend.apart = True
     await score(scheduler, work(range(64)))
     backend.gate.clear()
     hold = asyncio.create_task(score(scheduler, work(range(8))))
@@ -366,7 +384,7 @@ async def test_a_model_that_runs_row_by_row_gets_each_row_by_itself_and_few_hops
     assert scored.tolist() == list(range(40))
     assert backend.batches == [1] * 40
     assert rows.job.usage.batches == 40
-    assert scheduler._devices[0]._metrics.batches._value.get() == 40
+    assert scheduler._devices[0]._accounts._metrics.batches._value.get() == 40
 
 
 async def test_a_row_that_fails_among_rows_run_in_turn_fails_its_work(scheduler):
@@ -395,7 +413,7 @@ async def test_what_runs_alone_takes_the_next_batch_along(scheduler, backend):
     assert await alone_and_together(scheduler, job, [1, 2], [3, 4, 5]) == [[1, 2], [3, 4, 5]]
     assert calls == [[1, 1, 3]]
     assert (job.usage.batches, job.usage.rows_run) == (1, 5)
-    assert scheduler._devices[0]._metrics.alone_checks._value.get() == 2
+    assert scheduler._devices[0]._accounts._metrics.alone_checks._value.get() == 2
 
 
 async def test_costly_rows_that_run_alone_hold_up_no_batch(scheduler, backend):

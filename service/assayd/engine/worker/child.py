@@ -63,7 +63,10 @@ class Worker:
 
     def prepare(self, got: Received) -> m.Ready | None:
         """Make a batch's tensors, or drop subjects. Raises what making them does, unless nobody waits for an answer."""
-        asked: m.Making = self._read(got, m.Making, "prepare")
+        try:
+            asked: m.Making = self._read(got, m.Making, "prepare")
+        except MemoryError:
+            os._exit(OUT_OF_MEMORY)  # without its ticket nobody could be told
         if isinstance(asked, m.Release):
             for number in asked.numbers:
                 self._subjects.pop(number, None)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from assayd.engine.backend import Batch, ChunkResult, LoadedModel, NotRun
+from assayd.engine.backend import POSTED_BYTES, Batch, ChunkResult, LoadedModel, NotRun
 from assayd.engine.options import SessionOptions
 from assayd.engine.worker import messages as m
 from assayd.engine.worker.arrays import Malformed
@@ -34,8 +34,6 @@ from assayd.types.subject import Subject
 log = logging.getLogger(__name__)
 
 _MOST_SESSIONS = 100
-_POSTED_BYTES = 16 * 1024
-"""A message of this size goes whole or not at all."""
 
 
 class WorkerBug(RuntimeError):
@@ -208,7 +206,7 @@ class Process(Life):
                 return None
             rows = replace(self._to_prepare(batch), posted=True)
             frame = framed(m.Making, rows)
-            if frame.aside or frame.size > _POSTED_BYTES:  # what lies aside lasts until an answer
+            if frame.aside or frame.size > POSTED_BYTES:  # what lies aside lasts until an answer
                 return None
             with self._state:
                 self._batches += 1

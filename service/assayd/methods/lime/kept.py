@@ -12,6 +12,8 @@ from cachetools import LRUCache, cached
 from cachetools.keys import hashkey
 
 _MOST_BYTES, _BESIDE_BYTES = 32 * 2**20, 500
+MOST_SHARED_BYTES = 4 * 2**20
+"""Of a sample that is kept. What is made of it holds on to it, and is counted by itself alone."""
 
 
 class Sized(Protocol):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 
 import numpy as np
 from numpy.typing import NDArray
 
 from assayd.errors import InvalidRequest, InvalidTensor
-from assayd.methods.lime.kept import kept
+from assayd.methods.lime.kept import MOST_SHARED_BYTES, kept, recall
+from assayd.methods.lime.kept import keep as keep_for_others
 from assayd.methods.lime.sample import Draws, merge, unmerged
 from assayd.types.arrays import Array, Floats
 from assayd.types.rows import MaskRows
@@ -74,11 +76,13 @@ def draw(features: int, total: int, stream: int, copies: int, *, shared: bool = 
 
     shared: whether others draw from the stream as well, who get the same object.
     """
+    shared = shared and _may_be_shared(features, total)
     return (_drawn_before if shared else _drawn)(features, total, stream, copies, shared)
 
 
 def enumerate_all(features: int, total: int, stream: int, copies: int, *, shared: bool = False) -> MaskSample:
     """All 2^F masks, standing for `total` draws; all kept comes first, the others in random order. shared: as above."""
+    shared = shared and _may_be_shared(features, 1 << features)
     return (_enumerated_before if shared else _enumerated)(features, total, stream, copies, shared)
 
 
@@ -123,17 +127,28 @@ def given(keep: Array, features: int, total: int | None, copies: int) -> MaskSam
     bits = keep != 0
     if not (keep[bits] == 1).all():
         raise InvalidRequest("masks hold 0 and 1 alone", field="samples")
-    return _given(_packed(bits).tobytes(), features, total, copies)
+    words = _packed(bits)
+    if not _may_be_shared(features, len(words)):
+        return _given(words, features, total, copies, shared=False)
+    about = (sha256(words.tobytes()).digest(), features, total, copies)
+    found = recall(MaskSample, *about)
+    if found is None:
+        found = _given(words, features, total, copies, shared=True)
+        keep_for_others(found, *about)
+    return found
 
 
-@kept
-def _given(packed: bytes, features: int, total: int | None, copies: int) -> MaskSample:
-    words = np.frombuffer(packed, np.uint64).reshape(-1, -(-features // _WORD))
+def _given(words: NDArray[np.uint64], features: int, total: int | None, copies: int, *, shared: bool) -> MaskSample:
     first, draws = merge(words)
     count = len(words)
     if features < _WORD and draws.rows == count == 1 << features:
-        return MaskSample(words, features, _all_of(count, total or max(SAMPLES, count)), copies, shared=True)
-    return MaskSample(words[first], features, replace(draws, stand_for=total), copies, shared=True)
+        return MaskSample(words, features, _all_of(count, total or max(SAMPLES, count)), copies, shared)
+    return MaskSample(words[first], features, replace(draws, stand_for=total), copies, shared)
+
+
+def _may_be_shared(features: int, rows: int) -> bool:
+    """Samples so large that few of them fill what is kept aren't, nor is what is made of them."""
+    return 8 * rows * (-(-features // _WORD) + 2) <= MOST_SHARED_BYTES
 
 
 def _all_of(count: int, total: int) -> Draws:
