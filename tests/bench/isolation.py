@@ -24,7 +24,7 @@ _CALLS = {
 
 
 def measure(effort: Effort, flags: tuple[str, ...], nets: tuple[str, ...]) -> Iterator[Figure]:
-    """Milliseconds a batch of a small model, share of a net's rate."""
+    """Milliseconds a batch and a call of a small model (of fewer batches each costs more), share of a net's rate."""
     with (
         tempfile.TemporaryDirectory() as folder,
         ServerProcess(Path(folder) / "process", *flags, "--isolation", "process") as apart,
@@ -57,9 +57,11 @@ def measure(effort: Effort, flags: tuple[str, ...], nets: tuple[str, ...]) -> It
                 yield Figure(name, "rate kept in a process of its own", "ratio", kept, control, Mark(0.97))
                 continue
             apart_s = difference(times, "process", "none")
-            each = Estimate(*(s * 1e3 / batches for s in (apart_s.value, apart_s.low, apart_s.high)))
+            whole = Estimate(*(s * 1e3 for s in (apart_s.value, apart_s.low, apart_s.high)))
+            each = Estimate(*(ms / batches for ms in (whole.value, whole.low, whole.high)))
             note = f"{batches} batches, A/A ±{control:.1%}"
             yield Figure(name, "cost of a process", "ms a batch", each, mark=Mark(0.3, at_least=False), note=note)
+            yield Figure(name, "cost of a process, all of it", "ms a call", whole)
 
 
 def _batches(server: ServerProcess) -> int:
