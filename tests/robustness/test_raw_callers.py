@@ -27,7 +27,13 @@ RPCS = ("ExplainService/Explain", "ExplainService/ExplainMany", "ModelService/Up
 
 
 def flags(**more):
-    chosen = {"max_message_bytes": MESSAGE, "max_bytes_in_flight": IN_FLIGHT, "sweep_ms": 0, "max_concurrent_calls": 60}
+    chosen = {
+        "max_message_bytes": MESSAGE,
+        "max_bytes_in_flight": IN_FLIGHT,
+        "sweep_ms": 0,
+        "batch_rows": 1024,
+        "max_concurrent_calls": 60,
+    }
     return [str(part) for k, v in (chosen | more).items() for part in ("--" + k.replace("_", "-"), v)]
 
 
@@ -99,18 +105,17 @@ def test_health_holds_messages_like_others_do(server, good):
 def test_answers_that_nobody_reads_are_held_and_counted(server, good):
     """Each of 3 MiB, to callers that allow a few bytes: five have room, and the sixth is told so."""
     request = explain_request(
-        "good", {"x": X[:1]}, assay.Rows(keep=np.ones((100_000, 8)), features=assay.Elements()), target=0
+        "good", {"x": X[:1]}, assay.Rows(keep=np.ones((100_000, 8), bool), features=assay.Elements()), target=0
     )
-    request.rows.keep.data = request.rows.keep.data  # masks as they are
     request.return_rows = True
     body = request.SerializeToString()
     with contextlib.ExitStack() as stack:
-        before = rss_bytes(server)
+        before, earlier = rss_bytes(server), refused(server)
         for _ in range(12):
             caller = stack.enter_context(RawCaller(server.address, window=100))
             stream = caller.open("ExplainService/Explain")
-            caller.send(stream, prefixed(len(body)) + body, end=True)
-        wait_until(lambda: refused(server) > 0, 200)
+            assert caller.send(stream, prefixed(len(body)) + body, end=True) == 5 + len(body)
+        wait_until(lambda: refused(server) > earlier, 60)
         assert rss_bytes(server) - before < 8 * IN_FLIGHT
     wait_until(lambda: under_way(server) <= 1, 30)
 
