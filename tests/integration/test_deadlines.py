@@ -2,7 +2,6 @@
 
 import contextlib
 import fcntl
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
@@ -12,6 +11,7 @@ import pytest
 import assay
 from assay.v1 import model_service_pb2, model_service_pb2_grpc
 from assayd.store.store import Store
+from tests.integration.drips import drips
 from tests.integration.server import ServerProcess, wait_until
 from tests.models.hostile import endless
 from tests.processes import children
@@ -50,15 +50,8 @@ def client(server):
 
 
 def trickle(address, sent):
-    def parts():
-        yield model_service_pb2.UploadModelRequest(header=model_service_pb2.UploadModelHeader(name="trickle"))
-        while len(sent) < 600:
-            sent.append(1)
-            yield model_service_pb2.UploadModelRequest(chunk=b"0" * 10)
-            time.sleep(0.1)
-
     with grpc.insecure_channel(address) as channel:
-        model_service_pb2_grpc.ModelServiceStub(channel).UploadModel(parts())
+        model_service_pb2_grpc.ModelServiceStub(channel).UploadModel(drips("trickle", sent))
 
 
 @contextlib.contextmanager

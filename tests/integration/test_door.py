@@ -14,6 +14,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 import assay
 from assay.v1 import model_service_pb2, model_service_pb2_grpc
+from tests.integration.drips import drips
 from tests.integration.server import ServerProcess, wait_until
 from tests.models import zoo
 from tests.robustness.good_caller import GoodCaller
@@ -243,15 +244,8 @@ def test_a_call_that_never_says_anything_is_ended(narrow, rpc):
 def test_an_upload_that_drips_is_ended_and_leaves_nothing(narrow, good, beside):
     sent = []
 
-    def parts():
-        yield model_service_pb2.UploadModelRequest(header=model_service_pb2.UploadModelHeader(name="drip"))
-        while len(sent) < 600:
-            sent.append(1)
-            yield model_service_pb2.UploadModelRequest(chunk=b"0" * 10)
-            time.sleep(0.1)
-
     with channel_to(narrow) as channel, pytest.raises(grpc.RpcError) as got:
-        model_service_pb2_grpc.ModelServiceStub(channel).UploadModel(parts(), timeout=60)
+        model_service_pb2_grpc.ModelServiceStub(channel).UploadModel(drips("drip", sent), timeout=60)
     assert got.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     assert "an upload keeps 1000 bytes a second" in got.value.details()
     assert len(sent) < 600

@@ -15,7 +15,7 @@ from assayd.metrics import Metrics
 from assayd.scheduler.accounts import Accounts
 from assayd.scheduler.aside import Aside, Ready, allowed_s, digest_of, tenants_of
 from assayd.scheduler.policy import Hold, Waiting
-from assayd.scheduler.queue import BRIEF_S, Slice
+from assayd.scheduler.queue import Slice
 from assayd.scheduler.runner import Runner
 from assayd.scheduler.shared import Shared
 from assayd.scheduler.watchdog import Watchdog
@@ -154,12 +154,7 @@ class DeviceScheduler:
 
     def _depth(self, slices: list[Slice]) -> int:
         """Batches made while this one runs: behind a brief one two, since one is through before the next is made."""
-        return 2 if self._are_brief(slices) else 1
-
-    def _are_brief(self, slices: list[Slice]) -> bool:
-        """Whether full batches such as this one take next to no time."""
-        cost = self._queue.row_cost.get(slices[-1].work.batch_key)
-        return cost is not None and cost * slices[-1].work.model.batching.max_rows <= BRIEF_S
+        return 2 if self._queue.is_brief(slices[-1].work) else 1
 
     def _next_ahead(self, slices: list[Slice]) -> list[Slice] | None:
         """What may be made while these run: a full batch, or the rest of theirs. Nothing while rows wait to run again:
@@ -240,7 +235,7 @@ class DeviceScheduler:
     async def _ahead(self, slices: list[Slice], *, at_once: bool) -> Ready | None:
         """A batch with its tensors, made while another one runs; None where that failed. at_once: as `Batch` says."""
         # Between brief batches the way to a thread and back would take as long as they do.
-        if self._are_brief(slices) and (posted := self._runner.post(slices, at_once=at_once)):
+        if self._queue.is_brief(slices[-1].work) and (posted := self._runner.post(slices, at_once=at_once)):
             return slices, posted
         try:
             return slices, await self._runner.prepare(slices, at_once=at_once)

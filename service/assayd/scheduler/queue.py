@@ -126,13 +126,17 @@ class Queue:
 
         They gain nothing by waiting until the batch before is through.
         """
-        cost = self._ledger.row_cost.get(work.batch_key)
-        if len(self._works) > 1 or work.number not in self._works or self.expected or cost is None:
+        if len(self._works) > 1 or work.number not in self._works or self.expected or not self.is_brief(work):
             return None
         view = self._works[work.number][1]
-        if view.alone or view.rows > view.max_rows or cost * view.max_rows > BRIEF_S:
+        if view.alone or view.rows > view.max_rows:
             return None
         return [self._grant(Grant(work.number, view.rows))]
+
+    def is_brief(self, work: Work) -> bool:
+        """Whether full batches of such rows take next to no time, as far as that is known."""
+        cost = self._ledger.row_cost.get(work.batch_key)
+        return cost is not None and cost * work.model.batching.max_rows <= BRIEF_S
 
     def measured(self, batch_key: Hashable, rows: int, seconds: float) -> None:
         """A batch took this long."""

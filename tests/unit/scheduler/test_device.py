@@ -10,7 +10,6 @@ import pytest
 from assayd.engine.backend import LoadedModel, NotRun, in_turn
 from assayd.errors import DeadlinePassed, Draining, ModelFailed, ModelUnfit, OutOfMemory, QueueFull
 from assayd.metrics import Metrics
-from assayd.scheduler import device as device_module
 from assayd.scheduler import queue
 from assayd.scheduler.runner import _joined
 from assayd.scheduler.scheduler import Scheduler
@@ -173,7 +172,7 @@ async def test_the_rest_of_a_job_waits_for_company_or_while_batches_take_long(sc
 @pytest.mark.parametrize("brief", [True, False])
 async def test_behind_a_brief_batch_two_are_made(scheduler, backend, brief, monkeypatch):
     if not brief:
-        monkeypatch.setattr(device_module, "BRIEF_S", 0.0)
+        monkeypatch.setattr(queue, "BRIEF_S", 0.0)
     await score(scheduler, work(range(64)))
     backend.gate.clear()
     backend.prepared.clear()
@@ -189,7 +188,7 @@ async def test_behind_a_brief_batch_two_are_made(scheduler, backend, brief, monk
 async def test_brief_batches_are_posted(scheduler, backend, brief, monkeypatch):
     backend.posts = backend.apart = True
     if not brief:
-        monkeypatch.setattr(device_module, "BRIEF_S", 0.0)
+        monkeypatch.setattr(queue, "BRIEF_S", 0.0)
     await score(scheduler, work(range(64)))
     backend.gate.clear()
     backend.posted.clear()

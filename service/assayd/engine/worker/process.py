@@ -204,7 +204,7 @@ class Process(Life):
         try:
             if not all(chunk.subject.number in self._known for chunk in batch.chunks):
                 return None
-            rows = replace(self._to_prepare(batch), posted=True)
+            rows = self._to_prepare(batch, posted=True)
             frame = framed(m.Making, rows)
             if frame.aside or frame.size > POSTED_BYTES:  # what lies aside lasts until an answer
                 return None
@@ -219,12 +219,12 @@ class Process(Life):
         self._send_gone()
         return Waiting(batch, self, rows.ticket)
 
-    def _to_prepare(self, batch: Batch) -> m.Prepare:
+    def _to_prepare(self, batch: Batch, *, posted: bool = False) -> m.Prepare:
         behind = None
         if batch.at_once:
             # The question that it follows is being asked, or about to be.
             behind = self._questions + (not self._run.lock.locked())
-        return replace(self._rows_of(batch), behind=behind, ticket=next(self._tickets))
+        return replace(self._rows_of(batch), behind=behind, ticket=next(self._tickets), posted=posted)
 
     def score(self, batches: Sequence[Batch]) -> list[list[ChunkResult]]:
         """As `Backend.score`. Raises WorkerLost too."""
