@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 _SERVERS = {"integration", "robustness"}
+_ANYWHERE = {"test_against_plain_loop", "test_canary", "test_cli", "test_evidence", "test_replay", "test_reproducible"}
+"""Tests of what is answered, however long that takes."""
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -13,4 +15,5 @@ def pytest_collection_modifyitems(config, items):
     here = Path(__file__).parent
     for item in items:
         if item.path.relative_to(here).parts[0] in _SERVERS:
-            item.add_marker(pytest.mark.xdist_group("servers"))
+            group = item.path.stem if item.path.stem in _ANYWHERE else "servers"
+            item.add_marker(pytest.mark.xdist_group(group))

@@ -3,6 +3,7 @@
 import concurrent.futures
 import contextlib
 import json
+import shutil
 import threading
 
 import numpy as np
@@ -112,32 +113,42 @@ def test_models_of_many_kinds(client, model):
     assert ("row_by_row" in codes) == (model == "row by row")
 
 
-@pytest.mark.parametrize("model", ["cnn", "mlp", "forest"])
-def test_servers_whose_sweeps_chose_differently_give_the_same_bits(tmp_path, model):
-    """What a sweep finds changes with the machine's moods: it is planted here, another one in each store."""
-    data = {"cnn": zoo.cnn, "mlp": lambda: zoo.mlp(30, 64), "forest": lambda: zoo.forest(zipmap=False)}[model]()
+def test_servers_whose_sweeps_chose_differently_give_the_same_bits(tmp_path):
+    """What a sweep finds changes with the machine's moods: it is planted here, another one in each copy of a store."""
+    made = {"cnn": zoo.cnn(), "mlp": zoo.mlp(30, 64), "forest": zoo.forest(zipmap=False)}
+    with ServerProcess(tmp_path / "first") as first, assay.Client(first.address) as client:
+        models = [client.upload_model(data, name=name) for name, data in made.items()]
+        assert first.metrics()["assayd_model_sweeps_total"] == len(models)
     tunings = [{"rows": 64, "threads": 1}, {"rows": 8, "threads": 0}, {"rows": 4096, "threads": 1}]
-    got, used = [], []
-    for n, tuning in enumerate(tunings):
-        store = tmp_path / f"store{n}"
-        with ServerProcess(store) as first, assay.Client(first.address) as client:
-            name = client.upload_model(data, name="planted")
-            assert first.metrics()["assayd_model_sweeps_total"] == 1
-        (kept,) = store.glob("default/tunings/*.json")
-        kept.write_text(json.dumps(tuning))
-        with ServerProcess(store) as server, assay.Client(server.address) as client:
+    got = [answers(tmp_path, models, n, tuning) for n, tuning in enumerate(tunings)]
+    assert got[0] == got[1] == got[2]
+
+
+def answers(folder, models, n, tuning):
+    """Bits of each model's reproducible answers, from a server on a copy of the store, with this tuning in it."""
+    store = folder / f"store{n}"
+    shutil.copytree(folder / "first", store)
+    kept = sorted(store.glob("default/tunings/*.json"))
+    assert len(kept) == len(models)
+    for file in kept:
+        file.write_text(json.dumps(tuning))
+    found = []
+    with ServerProcess(store) as server, assay.Client(server.address) as client:
+        for name in models:
             (info,) = name.inputs
             x = np.random.default_rng(0).standard_normal((3, *info.shape)).astype(info.dtype)
             target = assay.Target(output=next(o.name for o in name.outputs if o.dtype.startswith("float")), top_rank=1)
             method = assay.Lime(num_samples=700, features=assay.Elements())
-            ask = lambda **how: client.explain(name, x, method, target=target, timeout=120, **how)  # noqa: B023, E731
-            plain, steady = ask(), ask(reproducible=True)
-            got.append([bits(instance) for instance in steady.instances])
-            used.append([(e["batching"]["max_rows"], e["threads"]) for e in map(engine_of, (plain, steady))])
-            assert json.loads(kept.read_text()) == tuning
-            assert server.metrics()["assayd_model_sweeps_total"] == 0
-    assert used == [[(t["rows"], t["threads"]), (32, 0)] for t in tunings]
-    assert got[0] == got[1] == got[2]
+            plain, steady = (
+                client.explain(name, x, method, target=target, timeout=120, reproducible=again)
+                for again in (False, True)
+            )
+            found.append([bits(instance) for instance in steady.instances])
+            used = [(e["batching"]["max_rows"], e["threads"]) for e in map(engine_of, (plain, steady))]
+            assert used == [(tuning["rows"], tuning["threads"]), (32, 0)]
+        assert server.metrics()["assayd_model_sweeps_total"] == 0
+    assert [json.loads(file.read_text()) for file in kept] == [tuning] * len(models)
+    return found
 
 
 def engine_of(explanation):

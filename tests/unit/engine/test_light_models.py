@@ -21,7 +21,7 @@ def run(backend, name, pictures, batched):
     return scores
 
 
-@pytest.mark.parametrize("name", light.NAMES)
+@pytest.mark.parametrize("name", light.named_params())
 def test_a_light_model_shares_batches_and_with_the_batch_mean_it_runs_row_by_row(name):
     data, pictures = light.light_model(name), light.images(3, seed=7)
     backend = InProcessBackend(SessionOptions(threads=2), None)

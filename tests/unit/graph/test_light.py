@@ -6,7 +6,7 @@ from tests.models import light
 from tests.models.run import session
 
 
-@pytest.mark.parametrize("name", light.NAMES)
+@pytest.mark.parametrize("name", light.named_params())
 def test_a_light_model_answers_like_a_network_and_opens(name):
     model = light.light_model(name)
     programs = programs_of(model)
