@@ -1,35 +1,18 @@
-"""Peak memory of a server and of its workers, from /proc."""
+"""Peak memory of a server and of its workers."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from tests.processes import children, forget_peak, peak_resident_bytes
 
-_PROC = Path("/proc")
-
-
-def _family(pid: int) -> list[int]:
-    """A process and all that come from it, itself first."""
-    found = [pid]
-    for parent in found:
-        for task in (_PROC / str(parent) / "task").glob("*/children"):
-            found += [int(child) for child in task.read_text().split()]
-    return found
+_MIB = 2**20
 
 
 def forget_peaks(pid: int) -> None:
-    """Peaks count from now on (see clear_refs in proc(5))."""
-    for one in _family(pid):
-        (_PROC / str(one) / "clear_refs").write_text("5")
+    """Peaks count from now on."""
+    for one in (pid, *children(pid)):
+        forget_peak(one)
 
 
 def peaks(pid: int) -> tuple[float, float]:
     """Peak resident MiB of the process itself, and of all that it started together."""
-    own, *others = [_peak(one) for one in _family(pid)]
-    return own, sum(others)
-
-
-def _peak(pid: int) -> float:
-    for line in (_PROC / str(pid) / "status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) / 1024
-    return 0.0
+    return peak_resident_bytes(pid) / _MIB, sum(map(peak_resident_bytes, children(pid))) / _MIB

@@ -79,6 +79,7 @@ def test_calls_that_set_no_deadline_are_ended_by_the_servers(server, client, sto
     assert "a call that sets no deadline has 2 s here" in str(errors["GetModel"])
     assert "a call that sets no deadline has 2 s here" in str(errors["DeleteModel"])
     wait_until(lambda: not children(server.process.pid), 60)  # the load has really stopped
+    assert "second" in {model.name for model in client.models(timeout=None)}
 
 
 def test_an_upload_that_keeps_the_pace_and_comes_to_no_end_is_ended_by_the_longest_deadline(server, client, store):

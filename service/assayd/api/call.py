@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 import uuid
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 from assayd.api.holding import Holding
+from assayd.errors import DeadlinePassed
 
 
 @dataclass(eq=False)
@@ -37,3 +40,18 @@ class Call:
 
 CURRENT: ContextVar[Call] = ContextVar("call")
 """Set by the interceptor for the task that answers the call."""
+
+
+def not_over(deadline: float | None) -> Callable[[], None]:
+    """A check for threads that work for this task: it raises DeadlinePassed once nobody waits for the task any more.
+
+    deadline: monotonic. It is looked at as well, since a busy event loop hears of it late.
+    """
+    task = asyncio.current_task()
+
+    def check() -> None:
+        cancelled = task is not None and (task.cancelling() or task.done())
+        if cancelled or (deadline is not None and time.monotonic() >= deadline):
+            raise DeadlinePassed("the call was over before the store could be changed; it is as it was")
+
+    return check

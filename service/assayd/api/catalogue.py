@@ -12,6 +12,7 @@ from typing import TypeAlias, TypeVar, TypeVarTuple
 
 from assay.v1 import model_service_pb2 as pb
 from assayd.api.auth.quotas import Quotas
+from assayd.api.call import not_over
 from assayd.api.codec.models import check_spec, decode_spec, encode_model
 from assayd.engine.backend import LoadedModel
 from assayd.engine.fleet import Fleet
@@ -38,7 +39,10 @@ _CHANGES_AT_ONCE = 4
 
 
 class Catalogue:
-    """Store and loaded models together. max_model_bytes: largest upload."""
+    """Store and loaded models together. max_model_bytes: largest upload.
+
+    deadline: of a call, monotonic; what it would change isn't begun later, nor once its task is cancelled.
+    """
 
     def __init__(
         self,
@@ -73,22 +77,22 @@ class Catalogue:
         resolved[tenant, ref] = found, until  # of no use to anybody where the store was changed meanwhile
         return found
 
-    async def delete(self, tenant: str, ref: ModelRef) -> int:
+    async def delete(self, tenant: str, ref: ModelRef, deadline: float | None = None) -> int:
         """Remove a name or a version; so many versions went. Models without a name leave memory when nobody uses them.
 
-        Raises ModelNotFound.
+        Raises ModelNotFound, DeadlinePassed.
         """
         try:
-            removed, nameless = await self._change(self._delete, tenant, ref)
+            removed, nameless = await self._change(self._delete, tenant, ref, not_over(deadline))
         finally:
             self._resolved = {}
         for digest in nameless:
             self._models.drop(digest)
         return removed
 
-    def _delete(self, tenant: str, ref: ModelRef) -> tuple[int, list[str]]:
+    def _delete(self, tenant: str, ref: ModelRef, check: Callable[[], None]) -> tuple[int, list[str]]:
         digests = {v.digest for v in self.store.readable_versions(tenant, ref.name) if ref.version in ("", v.version)}
-        removed = self.store.delete(tenant, ref)
+        removed = self.store.delete(tenant, ref, check)
         return removed, [digest for digest in digests if not self.store.is_named(digest)]
 
     def _resolve(self, tenant: str, ref: str) -> Resolved:
@@ -108,11 +112,17 @@ class Catalogue:
         async with self._models.use(tenant, version.digest) as model:
             return encode_model(version, model.loaded, spec, facts)
 
-    async def upload(self, tenant: str, header: pb.UploadModelHeader, chunks: AsyncIterator[bytes]) -> pb.Model:
+    async def upload(
+        self,
+        tenant: str,
+        header: pb.UploadModelHeader,
+        chunks: AsyncIterator[bytes],
+        deadline: float | None = None,
+    ) -> pb.Model:
         """Store, load and prove a model. Nothing is left behind unless all of it succeeds.
 
         Raises InvalidModel, InvalidRequest, DigestMismatch, TooLarge, VersionTaken, StoreFull, ModelFailed, ModelUnfit,
-        QuotaUsedUp.
+        QuotaUsedUp, DeadlinePassed.
         """
         with within("header"):
             check_name(header.name)
@@ -146,7 +156,7 @@ class Catalogue:
                 await asyncio.to_thread(self._check_models, tenant, header.name, draft.digest)
                 loaded = await self._models.load(tenant, draft.digest, await self._to_its_end(draft.read))
                 try:
-                    return await self._to_its_end(self._keep, tenant, header, loaded, draft)
+                    return await self._to_its_end(self._keep, tenant, header, loaded, draft, not_over(deadline))
                 finally:
                     self._resolved = {}
 
@@ -158,11 +168,11 @@ class Catalogue:
         finally:
             await self._to_its_end(draft.discard)
 
-    async def keep_tensor(self, tenant: str, array: Array) -> str:
-        """Store a tensor and return its digest. Raises StoreFull, QuotaUsedUp."""
+    async def keep_tensor(self, tenant: str, array: Array, deadline: float | None = None) -> str:
+        """Store a tensor and return its digest. Raises StoreFull, QuotaUsedUp, DeadlinePassed."""
         with self._quotas.storing(tenant, await self._stored_bytes(tenant)) as take:
             take(array.nbytes)
-            return await self._change(self.store.put_tensor, tenant, array)
+            return await self._change(self.store.put_tensor, tenant, array, not_over(deadline))
 
     async def _stored_bytes(self, tenant: str) -> int:
         if self._quotas.of(tenant).stored_bytes is None:
@@ -177,10 +187,17 @@ class Catalogue:
             versions = (self.store.readable_versions(tenant, each) for each in self.store.names(tenant))
             self._quotas.check_models(tenant, sum(map(len, versions)))
 
-    def _keep(self, tenant: str, header: pb.UploadModelHeader, loaded: LoadedModel, draft: Draft) -> pb.Model:
+    def _keep(
+        self,
+        tenant: str,
+        header: pb.UploadModelHeader,
+        loaded: LoadedModel,
+        draft: Draft,
+        check: Callable[[], None],
+    ) -> pb.Model:
         facts = self._checked_spec(tenant, header.spec, loaded)
         spec = header.spec.SerializeToString(deterministic=True)
-        version = self.store.publish(tenant, header.name, header.version, draft, spec)
+        version = self.store.publish(tenant, header.name, header.version, draft, spec, check)
         return encode_model(version, loaded, header.spec, facts)
 
     def _checked_spec(self, tenant: str, spec: pb.ModelSpec, loaded: LoadedModel) -> ModelSpec:

@@ -42,9 +42,11 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
         if first is None or first.WhichOneof("part") != "header":
             raise InvalidRequest("the first message of an upload carries the header", field="header")
         vet(first)
-        CURRENT.get().model = first.header.name
+        call = CURRENT.get()
+        call.model = first.header.name
         chunks = self._pace.kept(_chunks(request_iterator))
-        return pb.UploadModelResponse(model=await self._catalogue.upload(CURRENT.get().tenant, first.header, chunks))
+        model = await self._catalogue.upload(call.tenant, first.header, chunks, call.deadline)
+        return pb.UploadModelResponse(model=model)
 
     async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:
         """Describe one model."""
@@ -79,7 +81,8 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
             raise InvalidRequest(
                 "names and versions can be deleted; bytes go when the server purges them", field="model"
             )
-        removed = await self._catalogue.delete(CURRENT.get().tenant, ref)
+        call = CURRENT.get()
+        removed = await self._catalogue.delete(call.tenant, ref, call.deadline)
         return pb.DeleteModelResponse(deleted_versions=removed)
 
     async def PutTensor(self, request: pb.PutTensorRequest, context: Context) -> pb.PutTensorResponse:
@@ -87,9 +90,9 @@ class ModelServicer(model_service_pb2_grpc.ModelServiceServicer):
         vet(request)
         if request.tensor.WhichOneof("content") == "digest":
             raise InvalidRequest("a tensor is stored by its content", field="tensor.digest")
-        tenant = CURRENT.get().tenant
-        array = decode_tensor(request.tensor, "tensor", lambda digest: self._catalogue.fetch(tenant, digest))
-        return pb.PutTensorResponse(digest=await self._catalogue.keep_tensor(tenant, array))
+        call = CURRENT.get()
+        array = decode_tensor(request.tensor, "tensor", lambda digest: self._catalogue.fetch(call.tenant, digest))
+        return pb.PutTensorResponse(digest=await self._catalogue.keep_tensor(call.tenant, array, call.deadline))
 
 
 async def _chunks(requests: AsyncIterator[pb.UploadModelRequest]) -> AsyncIterator[bytes]:

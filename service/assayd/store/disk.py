@@ -6,7 +6,7 @@ import errno
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -90,33 +90,43 @@ def make_folder(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
 
 
+def unchecked() -> None:
+    """The check of a change that nobody can call off."""
+
+
 @contextmanager
-def held(path: Path) -> Iterator[None]:
+def held(path: Path, check: Callable[[], None] = unchecked) -> Iterator[None]:
     """Hold the lock of a file against other threads and servers; the system frees it when a process ends.
 
-    Raises StoreFull where somebody has it for too long, or it can't be made.
+    check: called while it waits, and when it has the lock; what it raises ends the waiting, or frees the lock. Raises
+    StoreFull where somebody has it for too long, or it can't be made.
     """
     with writing():
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        with writing():
-            _wait_for(handle)
+        _wait_for(handle, check)
+        check()
         yield
     finally:
         os.close(handle)
 
 
-def _wait_for(handle: int) -> None:
+def _wait_for(handle: int, check: Callable[[], None]) -> None:
     end = time.monotonic() + _PATIENCE_S
-    while True:
+    while not _locked(handle):
+        check()
+        if time.monotonic() > end:
+            raise StoreFull(
+                "the model store can't take this: another server is changing it and doesn't come to an end",
+                retry_after_s=_RETRY_S,
+            )
+        time.sleep(_POLL_S)
+
+
+def _locked(handle: int) -> bool:
+    with writing():
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            if time.monotonic() > end:
-                raise StoreFull(
-                    "the model store can't take this: another server is changing it and doesn't come to an end",
-                    retry_after_s=_RETRY_S,
-                ) from None
-            time.sleep(_POLL_S)
-        else:
-            return
+            return False
+    return True

@@ -6,7 +6,7 @@ Several servers may share one. `assayd.store.layout` says what lies where.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from assayd.errors import AssayError, DataLoss, ModelNotFound, TensorNotFound, U
 from assayd.store import drafts, layout, records
 from assayd.store.blobs import Blobs
 from assayd.store.digests import PREFIX, digest_of
-from assayd.store.disk import held, listed, make_folder, read_bytes, writing
+from assayd.store.disk import held, listed, make_folder, read_bytes, unchecked, writing
 from assayd.store.drafts import Draft
 from assayd.store.names import ModelRef, check_name, check_version
 from assayd.store.tensors import deserialise, serialise
@@ -29,6 +29,8 @@ _TUNING_1 = frozenset({"rows", "threads"})
 
 class Store:
     """Everything that outlives the process. Methods block on the disk; call them off the event loop.
+
+    check: called right before a change begins; what it raises leaves everything as it is.
 
     Raises OSError where the folder can't be made, ValueError where it wants a newer server.
     """
@@ -58,9 +60,9 @@ class Store:
         return [name for name in listed(self._root) if not name.startswith(".") and (self._root / name).is_dir()]
 
     @contextmanager
-    def _changing(self) -> Iterator[None]:
+    def _changing(self, check: Callable[[], None] = unchecked) -> Iterator[None]:
         """One at a time, over all servers: what a version means is decided, and what nothing names is removed."""
-        with held(self._root / ".lock"):
+        with held(self._root / ".lock", check):
             yield
 
     # ---- after a crash -----------------------------------------------------------------------------------------
@@ -94,7 +96,15 @@ class Store:
         """Begin an upload; its bytes become a model by `publish`."""
         return Draft(self._drafts)
 
-    def publish(self, tenant: str, name: str, version: str, draft: Draft, spec: bytes) -> ModelVersion:
+    def publish(
+        self,
+        tenant: str,
+        name: str,
+        version: str,
+        draft: Draft,
+        spec: bytes,
+        check: Callable[[], None] = unchecked,
+    ) -> ModelVersion:
         """Store an uploaded model and its spec under a name; version "" is the next integer.
 
         The same pair under the same version, or without a version as the newest, returns the old one. When it returns,
@@ -105,7 +115,7 @@ class Store:
         if version:
             check_version(version)
         draft.seal()  # before the lock, since it takes long for large models
-        with self._changing():
+        with self._changing(check):
             versions, spec_digest = self._versions(tenant), digest_of(spec)
             same = versions.same(name, version, draft.digest, spec_digest)
             try:
@@ -191,9 +201,9 @@ class Store:
             raise _not_found(f"{ref.name}@{ref.version}" if ref.version else ref.name)
         return found[-1]
 
-    def delete(self, tenant: str, ref: ModelRef) -> int:
+    def delete(self, tenant: str, ref: ModelRef, check: Callable[[], None] = unchecked) -> int:
         """Remove a name's versions, or one; their bytes stay. Returns how many. Raises ModelNotFound, StoreFull."""
-        with self._changing():
+        with self._changing(check):
             removed = self._versions(tenant).delete(ref.name, ref.version)
         if not removed:
             raise _not_found(f"{ref.name}@{ref.version}" if ref.version else ref.name)
@@ -207,9 +217,11 @@ class Store:
 
     # ---- tensors -----------------------------------------------------------------------------------------------
 
-    def put_tensor(self, tenant: str, array: Array) -> str:
+    def put_tensor(self, tenant: str, array: Array, check: Callable[[], None] = unchecked) -> str:
         """Store a tensor and return the digest over its dtype, shape and elements. Raises StoreFull."""
-        return self._tensors(tenant).put(serialise(array))
+        data = serialise(array)
+        check()
+        return self._tensors(tenant).put(data)
 
     def get_tensor(self, tenant: str, digest: str) -> Array:
         """A stored tensor. Raises TensorNotFound, DataLoss, StoreFull."""

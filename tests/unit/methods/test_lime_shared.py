@@ -177,3 +177,11 @@ def test_given_masks_are_known_by_a_digest() -> None:
     """Their bytes, as a key, would be counted by nobody."""
     answer(Lime(features=Elements(), samples=GIVEN), instances(1)[0], model)
     assert max(len(part) for key in kept._memory for part in key if isinstance(part, bytes)) == 32
+
+
+def test_other_given_masks_are_another_sample() -> None:
+    one = GIVEN.values[""]
+    for keep in (one, one[::-1], one):
+        np.testing.assert_array_equal(masks.given(keep, 12, None, 1).samples()[""], keep)
+    assert masks.given(one, 12, None, 1) is masks.given(one.copy(), 12, None, 1)
+    assert masks.given(one, 12, 7, 1).draws.total == 7

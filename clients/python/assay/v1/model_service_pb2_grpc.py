@@ -32,6 +32,9 @@ class ModelServiceStub(object):
     of the .onnx bytes). A name matches [a-z0-9][a-z0-9._-]{0,126}. A version is the caller's own immutable string,
     [A-Za-z0-9][A-Za-z0-9._-]{0,62}, or the next integer where none is given. It stands for one pair of
     (digest of the model, digest of its spec), for ever.
+
+    A call whose deadline passes, or that is cancelled, before its change of the store has begun changes nothing. One that
+    has begun comes to its end, so who hears DEADLINE_EXCEEDED or CANCELLED can't know which it was.
     """
 
     def __init__(self, channel):
@@ -74,6 +77,9 @@ class ModelServiceServicer(object):
     of the .onnx bytes). A name matches [a-z0-9][a-z0-9._-]{0,126}. A version is the caller's own immutable string,
     [A-Za-z0-9][A-Za-z0-9._-]{0,62}, or the next integer where none is given. It stands for one pair of
     (digest of the model, digest of its spec), for ever.
+
+    A call whose deadline passes, or that is cancelled, before its change of the store has begun changes nothing. One that
+    has begun comes to its end, so who hears DEADLINE_EXCEEDED or CANCELLED can't know which it was.
     """
 
     def UploadModel(self, request_iterator, context):
@@ -159,6 +165,9 @@ class ModelService(object):
     of the .onnx bytes). A name matches [a-z0-9][a-z0-9._-]{0,126}. A version is the caller's own immutable string,
     [A-Za-z0-9][A-Za-z0-9._-]{0,62}, or the next integer where none is given. It stands for one pair of
     (digest of the model, digest of its spec), for ever.
+
+    A call whose deadline passes, or that is cancelled, before its change of the store has begun changes nothing. One that
+    has begun comes to its end, so who hears DEADLINE_EXCEEDED or CANCELLED can't know which it was.
     """
 
     @staticmethod

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from contextlib import suppress
-from functools import partial
 from threading import Lock
 from typing import ParamSpec, Protocol, TypeVar
 
@@ -36,9 +35,13 @@ _memory: LRUCache[Hashable, Sized] = LRUCache(_MOST_BYTES, getsizeof=_size)
 _lock = Lock()
 
 
-def kept(function: Callable[P, T]) -> Callable[P, T]:
-    """The function, which looks up what it gave for the same arguments. From any thread."""
-    return cached(_memory, key=partial(hashkey, function.__qualname__), lock=_lock)(function)
+def kept(function: Callable[P, T], key: Callable[..., tuple[Hashable, ...]] = hashkey) -> Callable[P, T]:
+    """The function, which looks up what it gave for arguments of the same key. From any thread."""
+
+    def named(*args: P.args, **kwargs: P.kwargs) -> tuple[Hashable, ...]:
+        return (function.__qualname__, *key(*args, **kwargs))
+
+    return cached(_memory, key=named, lock=_lock)(function)
 
 
 def recall(kind: type[T], *of: Hashable) -> T | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from assayd.errors import InvalidRequest, InvalidTensor
-from assayd.methods.lime.kept import MOST_SHARED_BYTES, kept, recall
-from assayd.methods.lime.kept import keep as keep_for_others
+from assayd.methods.lime.kept import MOST_SHARED_BYTES, kept
 from assayd.methods.lime.sample import Draws, merge, unmerged
 from assayd.types.arrays import Array, Floats
 from assayd.types.rows import MaskRows
@@ -128,22 +127,23 @@ def given(keep: Array, features: int, total: int | None, copies: int) -> MaskSam
     if not (keep[bits] == 1).all():
         raise InvalidRequest("masks hold 0 and 1 alone", field="samples")
     words = _packed(bits)
-    if not _may_be_shared(features, len(words)):
-        return _given(words, features, total, copies, shared=False)
-    about = (sha256(words.tobytes()).digest(), features, total, copies)
-    found = recall(MaskSample, *about)
-    if found is None:
-        found = _given(words, features, total, copies, shared=True)
-        keep_for_others(found, *about)
-    return found
+    shared = _may_be_shared(features, len(words))
+    return (_given_before if shared else _given)(words, features, total, copies, shared)
 
 
-def _given(words: NDArray[np.uint64], features: int, total: int | None, copies: int, *, shared: bool) -> MaskSample:
+def _given(words: NDArray[np.uint64], features: int, total: int | None, copies: int, shared: bool) -> MaskSample:
     first, draws = merge(words)
     count = len(words)
     if features < _WORD and draws.rows == count == 1 << features:
         return MaskSample(words, features, _all_of(count, total or max(SAMPLES, count)), copies, shared)
     return MaskSample(words[first], features, replace(draws, stand_for=total), copies, shared)
+
+
+def _by_content(words: NDArray[np.uint64], *others: Hashable) -> tuple[Hashable, ...]:
+    return (sha256(words.tobytes()).digest(), *others)
+
+
+_given_before = kept(_given, _by_content)
 
 
 def _may_be_shared(features: int, rows: int) -> bool:
