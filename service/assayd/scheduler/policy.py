@@ -97,7 +97,7 @@ def choose(state: State, now: float, limits: Limits) -> list[Grant] | Hold | Non
     """The next batch, or a reason to wait, or None where nothing can go."""
     if not state.waiting:
         return None
-    first = min(state.waiting, key=lambda w: (*(state.used.get(a, 0.0) for a in w.accounts), _turn(w), w.number))
+    first = min(state.waiting, key=lambda w: _standing(w, state.used))
     if first.alone:
         return None if limits.full_only else [_in_turn(first, state)]
     mates = [w for w in state.waiting if w.batch_key == first.batch_key and not w.alone]
@@ -120,6 +120,12 @@ def _in_turn(w: Waiting, state: State) -> Grant:
     """Rows that run one after the other, for a moment; one, while nobody knows how long it takes."""
     cost = state.row_cost.get(w.batch_key)
     return Grant(w.number, 1 if cost is None else min(w.rows, max(1, int(_IN_TURN_S / cost))))
+
+
+def _standing(w: Waiting, used: Mapping[Account, float]) -> tuple[float, float, float, bool, int]:
+    """The least goes first. Of all that waits, before each batch: hence no loop."""
+    caller, model, job = w.accounts
+    return used.get(caller, 0.0), used.get(model, 0.0), used.get(job, 0.0), _turn(w), w.number
 
 
 def _turn(w: Waiting) -> bool:

@@ -99,8 +99,9 @@ class Queue:
     def take(
         self, *, full_only: bool, can: Callable[[Waiting], bool], beside: Work | None = None
     ) -> list[Slice] | Hold | None:
-        """The next batch, by the policy; its rows wait no more. can: what may run where it is to run. beside: what can
-        go with this work, which runs alone: others that do, or its own job's rows where nobody else waits.
+        """The next batch, by the policy; its rows wait no more. can: what may run where it is to run, by model, tenant
+        and device. beside: what can go with this work, which runs alone: others that do, or its own job's rows where
+        nobody else waits.
         """
         now = time.monotonic()
         for work, _ in list(self._works.values()):
@@ -108,7 +109,7 @@ class Queue:
                 work.fail(DeadlinePassed("the deadline passed while rows were waiting for the device"))
             if work.finished.done():
                 self.drop(work)
-        views = [view for _, view in self._works.values() if can(view)]
+        views = self._those(can)
         if beside is not None:
             views = _beside(views, beside)
         state = State(views, self._ledger.used, self._ledger.row_cost, self.expected)
@@ -168,6 +169,18 @@ class Queue:
         if work.waiting_rows == 0:
             self.drop(work)
         return taken
+
+    def _those(self, can: Callable[[Waiting], bool]) -> list[Waiting]:
+        """What waits and may run, asked once for all that is alike."""
+        found, told = [], dict[tuple[str, str, str], bool]()
+        for _, view in self._works.values():
+            alike = view.digest, view.caller.tenant, view.device
+            may = told.get(alike)
+            if may is None:
+                may = told[alike] = can(view)
+            if may:
+                found.append(view)
+        return found
 
     def _count(self, rows: int) -> None:
         self.rows += rows

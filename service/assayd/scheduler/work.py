@@ -38,9 +38,8 @@ def batch_key(model: LoadedModel, subject: Subject, *, padded: bool = False, exa
     return BatchKey(model.digest, model.batching.batched, padded, in_fp32, shape_key(subject))
 
 
-@dataclass(frozen=True)
-class Caller:
-    """Whom device time is shared among."""
+class Caller(NamedTuple):
+    """Whom device time is shared among. It is part of each account's key, and looked up for all that waits."""
 
     tenant: str
     priority: str = "normal"
