@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
@@ -13,11 +14,11 @@ from assay.v1 import explain_pb2
 from assay.v1 import explain_service_pb2 as pb
 from assayd.api.codec.vet import vet_wrapped
 from assayd.api.holding import Holding
-from assayd.api.streaming import arrivals, chunked, progress
+from assayd.api.streaming import arrivals, chunked, encoded, progress
 from assayd.errors import AssayError, InvalidRequest
-from assayd.explain.explainer import OnInstance
+from assayd.explain.explainer import OnInstance, Result
 from assayd.explain.failures import earliest
-from assayd.explain.outcome import Explained, InstanceExplained, InstanceFailed
+from assayd.explain.outcome import Explained, InstanceExplained
 from assayd.explain.request import ExplainRequest
 from assayd.scheduler.work import Job
 
@@ -25,8 +26,6 @@ PARTS_IN_FLIGHT = 2
 """One that computes, and one that is ready when its rows run out."""
 
 _OF_PARTS = ("inputs", "keys", "instance_targets")
-
-Result = InstanceExplained | InstanceFailed
 
 
 @dataclass(eq=False)
@@ -79,7 +78,7 @@ class DataSet:
                     yield progress(self.job, done, self.instances)
                     continue
                 part, result = arrived
-                message = await asyncio.to_thread(self.encode, part.request, result)
+                message = await encoded(partial(self.encode, part.request), result)
                 message.position = part.first + result.position
                 for event in chunked(message):
                     yield event

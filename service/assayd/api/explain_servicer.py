@@ -24,11 +24,11 @@ from assayd.api.codec.requests import check_request_id, decode_caller, decode_ex
 from assayd.api.codec.responses import encode_explained, encode_instance, encode_predicted, encode_summary
 from assayd.api.codec.tensors import Fetch
 from assayd.api.codec.vet import vet, vet_wrapped
-from assayd.api.data_set import DataSet, Result, settings_of
+from assayd.api.data_set import DataSet, settings_of
 from assayd.api.status import to_status
-from assayd.api.streaming import events
+from assayd.api.streaming import SMALL_VALUES, events
 from assayd.errors import InvalidRequest, TooLarge
-from assayd.explain.explainer import Explainer, OnInstance
+from assayd.explain.explainer import Explainer, OnInstance, Result
 from assayd.explain.outcome import Explained, InstanceExplained
 from assayd.explain.predictor import Predictor
 from assayd.explain.request import ExplainRequest
@@ -36,7 +36,7 @@ from assayd.scheduler.scheduler import Scheduler
 from assayd.scheduler.work import Job
 from assayd.types.arrays import Array
 
-_SMALL_BYTES, _SMALL_VALUES = 32 * 1024, 4096
+_SMALL_BYTES = 32 * 1024
 """What takes less time than the way to another thread and back."""
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -73,7 +73,7 @@ class ExplainServicer(explain_service_pb2_grpc.ExplainServiceServicer):
         decoded, job = await self._decode(request, call, found.settings)
         explained = await self._run(decoded, job, call, _counted(call))
         answer = partial(self._answer, decoded, explained, call, request)
-        small = sum(r.size for r in explained.results if isinstance(r, InstanceExplained)) <= _SMALL_VALUES
+        small = sum(r.size for r in explained.results if isinstance(r, InstanceExplained)) <= SMALL_VALUES
         return self._fitting(answer() if small else await asyncio.to_thread(answer))
 
     async def ExplainStream(

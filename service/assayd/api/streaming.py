@@ -7,30 +7,34 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
 from hashlib import sha256
-from typing import Any
+from typing import Any, TypeAlias
 
 from assay.v1 import explain_pb2
 from assay.v1 import explain_service_pb2 as pb
 from assay.v1.tensor_pb2 import Tensor
-from assayd.explain.explainer import OnInstance
-from assayd.explain.outcome import Explained, InstanceExplained, InstanceFailed
+from assayd.explain.explainer import OnInstance, Result
+from assayd.explain.outcome import Explained, InstanceExplained
 from assayd.scheduler.work import Job
 
 CHUNK_BYTES = 1024 * 1024
 PROGRESS_SECONDS = 0.1
+SMALL_VALUES = 4096
+"""Numbers that are written in less time than the way to another thread and back takes."""
+
+Encode: TypeAlias = Callable[[Result], explain_pb2.InstanceResult]
 
 
 async def events(
     run: Callable[[OnInstance], Awaitable[Explained]],
     job: Job,
     instances: int,
-    encode: Callable[[InstanceExplained | InstanceFailed], explain_pb2.InstanceResult],
+    encode: Encode,
 ) -> AsyncIterator[pb.ExplainStreamResponse | Explained]:
     """Progress at most ten times a second, each instance as it finishes, what `run` returns at the end.
 
     A caller that leaves, or reads no more, cancels the run.
     """
-    finished: asyncio.Queue[InstanceExplained | InstanceFailed] = asyncio.Queue()
+    finished: asyncio.Queue[Result] = asyncio.Queue()
     done = 0
     task = asyncio.ensure_future(run(finished.put_nowait))
     try:
@@ -40,11 +44,18 @@ async def events(
                 yield progress(job, done, instances)
                 continue
             done += 1
-            for event in chunked(await asyncio.to_thread(encode, result)):
+            for event in chunked(await encoded(encode, result)):
                 yield event
         yield await task
     finally:
         task.cancel()
+
+
+async def encoded(encode: Encode, result: Result) -> explain_pb2.InstanceResult:
+    """An instance's answer; a large one is written on another thread."""
+    if isinstance(result, InstanceExplained) and result.size > SMALL_VALUES:
+        return await asyncio.to_thread(encode, result)
+    return encode(result)
 
 
 async def arrivals(queue: asyncio.Queue[Any], source: asyncio.Future[Any]) -> AsyncIterator[Any]:

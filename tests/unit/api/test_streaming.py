@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import threading
 
 import numpy as np
 import pytest
@@ -9,10 +10,12 @@ import pytest
 from assay.v1 import explain_pb2
 from assayd.api import streaming
 from assayd.api.codec.tensors import encode_tensor
-from assayd.api.streaming import CHUNK_BYTES, chunked, events
+from assayd.api.streaming import CHUNK_BYTES, SMALL_VALUES, chunked, encoded, events
 from assayd.errors import ModelFailed
 from assayd.explain.outcome import Explained, InstanceFailed, Used
 from assayd.scheduler.work import Caller, Job, JobUsage
+from assayd.types.result import Attribution
+from tests.unit.api.test_responses import explained
 
 BIG = np.random.default_rng(0).standard_normal(CHUNK_BYTES // 4 + 1000)  # a little above 2 MiB
 SMALL = np.arange(3.0)
@@ -200,3 +203,15 @@ async def test_progress_is_told_though_instances_come_fast():
     told = [e.progress.instances_done for e in got[:-1] if e.WhichOneof("event") == "progress"]
     assert 4 <= len(told) <= 12
     assert told == sorted(told)
+
+
+@pytest.mark.parametrize(("numbers", "here"), [(SMALL_VALUES, True), (SMALL_VALUES + 1, False), (None, True)])
+async def test_what_is_small_is_written_in_place_and_what_is_large_elsewhere(numbers, here):
+    found = []
+
+    def encode(instance):
+        found.append(threading.current_thread() is threading.main_thread())
+        return explain_pb2.InstanceResult()
+
+    await encoded(encode, failed(0) if numbers is None else explained(Attribution(values=np.zeros(numbers))))
+    assert found == [here]
