@@ -24,6 +24,7 @@ from assayd.explain.record import Stack
 from assayd.explain.request import ExplainRequest
 from assayd.explain.subject import check_names, named
 from assayd.explain.tally import Tally
+from assayd.explain.turns import Turns
 from assayd.features.cache import SegmentCache
 from assayd.metrics import Metrics
 from assayd.scheduler.scheduler import Scheduler
@@ -63,6 +64,7 @@ class Explainer:
         self._max_request_rows = max_request_rows
         self._instances_in_flight = instances_in_flight
         self._segments = SegmentCache()
+        self._turns = Turns()
 
     async def explain(self, request: ExplainRequest, job: Job, on_instance: OnInstance | None = None) -> Explained:
         """Explain every instance; on_instance sees each as it finishes. Raises AssayError.
@@ -98,12 +100,15 @@ class Explainer:
 
             async def one(position: int) -> Result:
                 async with places:
+                    if request.instances > 1:
+                        await self._turns.give_way()
                     done = await self._instance(shared, model, position)
                 if on_instance is not None:
                     on_instance(done)
                 return done
 
-            results = await _each(one, request.instances)
+            with self._turns.decision() if request.instances == 1 else nullcontext():
+                results = await _each(one, request.instances)
             unpaid = [r.error for r in results if isinstance(r, InstanceFailed) and isinstance(r.error, _OVER_BUDGET)]
             if request.budget.partial and not request.skip_failed and len(unpaid) == len(results):
                 raise unpaid[0]

@@ -1,0 +1,49 @@
+"""Whose turn it is in this process: one interpreter plans, solves and answers for everybody."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+_PATIENCE_S = 0.01
+"""However many decisions there are, a hundred instances a second begin all the same."""
+_YOUNG_S = 0.05
+"""A decision that isn't through by then waits for its model, and not for this process."""
+
+
+class Turns:
+    """Instances of data sets let single decisions go first, for a moment each. Touched by the event loop alone."""
+
+    def __init__(self) -> None:
+        self._begun: dict[object, float] = {}
+        self._none = asyncio.Event()
+        self._next = asyncio.Lock()
+
+    @contextmanager
+    def decision(self) -> Iterator[None]:
+        """While one instance is worked on that somebody waits for."""
+        this = object()
+        self._begun[this] = time.monotonic()
+        try:
+            yield
+        finally:
+            del self._begun[this]
+            if not self._begun:
+                self._none.set()
+
+    async def give_way(self) -> None:
+        """One of many instances waits until no decision is under way, but not for long; one after the other."""
+        if not self._are_under_way() and not self._next.locked():
+            return
+        async with self._next:
+            if self._are_under_way():
+                self._none.clear()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_PATIENCE_S):
+                        await self._none.wait()
+
+    def _are_under_way(self) -> bool:
+        youngest = next(reversed(self._begun.values()), None)
+        return youngest is not None and time.monotonic() < youngest + _YOUNG_S
