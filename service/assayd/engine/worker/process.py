@@ -49,6 +49,14 @@ class Waiting:
     ticket: int
 
 
+@dataclass(eq=False)
+class _Sent:
+    """A subject that the worker may hold. doubtful: what it went with failed, so that it may not have come."""
+
+    subject: weakref.ref[Subject]
+    doubtful: bool = False
+
+
 class Process(Life):
     """A worker and its model.
 
@@ -65,7 +73,7 @@ class Process(Life):
         self._model: LoadedModel | None = None
         self._sessions_built = 0
         self._shared, self._shared_to_run = Shared(), Shared()
-        self._known: dict[int, weakref.ref[Subject]] = {}
+        self._known: dict[int, _Sent] = {}
         self._gone: deque[int] = deque()
         self._batches = 0
         self._tickets = count()
@@ -202,7 +210,7 @@ class Process(Life):
         if not self._prepare.lock.acquire(blocking=False):
             return None
         try:
-            if not all(chunk.subject.number in self._known for chunk in batch.chunks):
+            if not all(self._has(chunk.subject.number) for chunk in batch.chunks):
                 return None
             rows = self._to_prepare(batch, posted=True)
             frame = framed(m.Making, rows)
@@ -247,9 +255,9 @@ class Process(Life):
         """A batch as it crosses, with the subjects that nobody has sent yet. It must be sent then."""
         with self._state:
             subjects = {chunk.subject.number: chunk.subject for chunk in batch.chunks}
-            new = [subject for number, subject in subjects.items() if number not in self._known]
+            new = [subject for number, subject in subjects.items() if not self._has(number)]
             for subject in new:
-                self._known[subject.number] = weakref.ref(subject, partial(self._forgotten, subject.number))
+                self._known[subject.number] = _Sent(weakref.ref(subject, partial(self._forgotten, subject.number)))
         readouts, numbers = distinct(batch.chunks)
         chunks = np.array(
             [(chunk.subject.number, n, chunk.rows) for chunk, n in zip(batch.chunks, numbers, strict=True)], np.int64
@@ -276,8 +284,9 @@ class Process(Life):
             fd = shared.put(frame.aside, frame.aside_bytes)
             answer, size = self._ask(channel, frame, answers, vet, fd)
         except Exception:
-            for parts in subjects:  # they may not have come
-                self._known.pop(parts.number, None)
+            for parts in subjects:
+                if (sent := self._known.get(parts.number)) is not None:
+                    sent.doubtful = True
             raise
         finally:
             if fd is not None:
@@ -327,6 +336,11 @@ class Process(Life):
             self.kill("unloaded")
 
     # ---- subjects ----------------------------------------------------------------------------------------------
+
+    def _has(self, number: int) -> bool:
+        """Whether the worker surely has this subject, or will before what is sent next."""
+        sent = self._known.get(number)
+        return sent is not None and not sent.doubtful
 
     def release(self, number: int) -> None:
         """No more rows of this subject will come. Doesn't wait for the worker."""
