@@ -187,6 +187,9 @@ class Backend(Protocol):
     def run(self, prepared: Prepared) -> list[ChunkResult]:
         """One result a chunk. Raises ModelFailed, OutOfMemory, Terminated, WorkerLost, NotRun."""
 
+    def drop(self, prepared: Prepared) -> None:
+        """Instead of `run`, for a batch that nobody will ask for any more: what it took is free again. Doesn't wait."""
+
     def score(self, batches: Sequence[Batch]) -> list[list[ChunkResult]]:
         """Prepare and run batches of one model, one after the other; where they are small it is less work than each by
         itself. Where one fails, none counts. Raises NotRun, and as `run`.

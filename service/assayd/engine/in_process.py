@@ -354,6 +354,9 @@ class InProcessBackend:
         prepared.spare.append(prepared.buffers)
         return results
 
+    def drop(self, prepared: Prepared) -> None:
+        """Nothing: whoever lets go of it frees its buffers."""
+
     def score(self, batches: Sequence[Batch]) -> list[list[ChunkResult]]:
         """As `Backend.score`."""
         return in_turn(self, batches)

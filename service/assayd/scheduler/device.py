@@ -128,8 +128,8 @@ class DeviceScheduler:
         self._owed_until = loop.time() + owed_s
         loop.call_later(owed_s, self._queue.changed.set)
         for batch in behind:
-            if self._recovery.is_reviving(self.name, digest_of(slices)):  # its tensors are gone with the process
-                self._recovery.return_unrun(batch[0])
+            if self._recovery.is_reviving(self.name, digest_of(slices)):
+                self._return_unrun(*batch)
             else:
                 self._aside.park(batch)
 
@@ -283,12 +283,18 @@ class DeviceScheduler:
         """Whether a batch can't run now, and waits."""
         digest = digest_of(slices)
         if self._recovery.is_reviving(self.name, digest):
-            self._recovery.return_unrun(slices)
+            self._return_unrun(slices, ready)
         elif self._aside.takes(digest) and digest not in self._aside:  # a part of what had to leave the front
             self._aside.park((slices, ready))
         else:
             return False
         return True
+
+    def _return_unrun(self, slices: list[Slice], ready: Prepared | None) -> None:
+        """The model's process was lost, and mostly its tensors with it. But they may be in the next one already."""
+        if ready is not None:
+            self._runner.drop(ready)
+        self._recovery.return_unrun(slices)
 
     def _cut_short(self, slices: list[Slice], error: WorkerLost | Terminated, *, for_others: bool) -> None:
         """The batch was stopped, or lost with its process. for_others: it had to let others pass, which proves nothing

@@ -38,6 +38,10 @@ class Runner:
         except Exception:  # noqa: BLE001 - `prepare` finds it again
             return None
 
+    def drop(self, ready: Prepared) -> None:
+        """Let go of a batch's tensors: it won't be run with them."""
+        self._backend.drop(ready)
+
     async def run(self, slices: Sequence[Slice], ready: Prepared | None) -> list[ChunkResult]:
         """Run slices of one model, one result each: those that share a batch together, the rows of the others one after
         the other. ready: the batch's tensors, where they are made. Raises NotRun, and as `Backend.run`.

@@ -27,12 +27,13 @@ class Apart(FakeBackend):
     def __init__(self):
         super().__init__()
         self.gates, self.told, self.dead = {}, set(), set()
-        self.first_fails = set()
+        self.first_fails, self.killed = set(), 0
         self.running, self.most_of_one, self.begun = [], 0, []
         self._lock = threading.Lock()
 
     def run(self, prepared):
         digest = prepared.batch.digest
+        self.held.discard(prepared)
         with self._lock:
             self.begun.append(digest)
             self.running.append(digest)
@@ -67,6 +68,7 @@ class Apart(FakeBackend):
             self.open(digest)
 
     def kill(self, digest, why):
+        self.killed += 1
         self.dead.add(digest)
         self.open(digest)
 
@@ -284,6 +286,18 @@ async def test_what_was_made_ready_is_run_also_where_nobody_waits_any_more(sched
     await answers(scheduler, "good", [1])
     job.cancel()
     await until(lambda: backend.begun.count("e") == 2)
+
+
+async def test_what_was_made_ready_behind_one_that_was_killed_is_given_back(scheduler, backend, good):
+    late = late_ones(scheduler, ["t"] * MOST_OF_ONE)
+    await until(lambda: len(backend.running) >= MOST_OF_ONE)
+    deaf = asyncio.create_task(score(scheduler, of("d", range(16))))
+    await until(lambda: backend.killed)
+    await until(lambda: scheduler._recovery._again)
+    assert not [one for one in backend.held if one.batch.digest == "d"]
+    backend.open("d")
+    deaf.cancel()
+    assert not any(one.done() for one in late.values())
 
 
 async def test_models_that_share_a_process_run_one_after_the_other(backend):

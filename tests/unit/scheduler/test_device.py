@@ -33,6 +33,7 @@ class FakeBackend:
         self.gate.set()
         self.most_rows_alive = 0
         self.posts, self.posted = False, []
+        self.held = set()
 
     def prepare(self, batch):
         self.prepared.append(batch)
@@ -40,16 +41,24 @@ class FakeBackend:
         self.most_rows_alive = max(self.most_rows_alive, sum(map(len, values)))
         if any((v == -666).any() for v in values):
             raise ValueError("a row that can't be made")
-        return type("Prepared", (), {"batch": batch, "values": values})()
+        return self._holding(type("Prepared", (), {"batch": batch, "values": values})())
 
     def post(self, batch):
         if not self.posts:
             return None
         self.posted.append(batch.rows)
-        return type("Prepared", (), {"batch": batch, "values": None})()
+        return self._holding(type("Prepared", (), {"batch": batch, "values": None})())
+
+    def _holding(self, prepared):
+        self.held.add(prepared)
+        return prepared
+
+    def drop(self, prepared):
+        self.held.remove(prepared)
 
     def run(self, prepared):
         self.gate.wait(10)
+        self.held.discard(prepared)
         if prepared.values is None:
             try:
                 prepared = self.prepare(prepared.batch)

@@ -36,6 +36,7 @@ class Dying(FakeBackend):
 
     def run(self, prepared):
         self.gate.wait(10)
+        self.held.discard(prepared)
         if self.dead:
             raise WorkerLost("dead", metadata={"cause": self.cause})
         values = np.concatenate([v.ravel() for v in prepared.values])
@@ -198,6 +199,27 @@ async def test_other_models_go_on_meanwhile(scheduler, backend, models):
     assert (await waiting).tolist() == [4]
     with pytest.raises(ModelFailed):
         await lost
+
+
+async def test_what_was_made_ready_and_will_not_run_is_given_back(scheduler, backend, models):
+    """Its process may live: a batch that was ready in the one before is found lost when that was replaced already."""
+    release = asyncio.Event()
+
+    async def slow(device, digest, cause):
+        await release.wait()
+
+    models.revive = slow
+    backend.gate.clear()
+    task = asyncio.create_task(score(scheduler, work(range(16))))
+    await until(lambda: len(backend.prepared) == 2)
+    scheduler.revive("fake", "m", "gone")
+    backend.gate.set()
+    await until(lambda: scheduler._recovery._again)
+    assert not backend.held
+    release.set()
+    assert (await task).tolist() == list(range(16))
+    assert not backend.held
+    assert backend.runs == [list(range(8)), list(range(8, 16))]
 
 
 async def test_a_batch_that_nobody_waits_for_is_stopped(scheduler, backend):

@@ -33,6 +33,7 @@ class Ahead:
         self._unmade: dict[int, Exception] = {}
         self._due: list[tuple[int, int]] = []
         self._done: dict[int, Sequence[ChunkResult] | Exception] = {}
+        self._unasked = self._dropped = _NOTHING
         self._answered = 0
         self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self.running = _NOTHING
@@ -52,6 +53,16 @@ class Ahead:
         with self._made:
             self._unmade[ticket] = error
             self._made.notify_all()
+
+    def drop(self, ticket: int) -> bool:
+        """Forget a batch. Whether it runs now: whoever stops it hears no more of it."""
+        with self._lock:
+            for where in (self._waiting, self._unmade, self._done):
+                where.pop(ticket, None)
+            self._due = [(behind, due) for behind, due in self._due if due != ticket]
+            if self._unasked == ticket:
+                self._dropped = ticket
+            return self._dropped == ticket
 
     @contextmanager
     def question(self) -> Iterator[None]:
@@ -104,14 +115,26 @@ class Ahead:
             return next((ticket for behind, ticket in self._due if behind <= self._answered), None)
 
     def _run_ahead(self, ticket: int) -> None:
+        with self._lock:
+            if all(ticket != due for _, due in self._due):  # dropped since it was found
+                return
+            prepared = self._waiting.pop(ticket)
+            self.running = self._unasked = ticket
+        done = self._outcome(prepared)
+        with self._lock:
+            if isinstance(done, Exception):
+                self._due.clear()
+            if self._dropped != ticket:
+                self._done[ticket] = done
+            self.running = self._unasked = self._dropped = _NOTHING
+
+    def _outcome(self, prepared: Prepared) -> Sequence[ChunkResult] | Exception:
         try:
-            self._done[ticket] = self._ran(ticket)
+            return self._run(prepared)
         except DeviceLost:
             raise
         except Exception as error:  # noqa: BLE001 - raised when somebody asks
-            self._done[ticket] = error
-            with self._lock:
-                self._due.clear()
+            return error
 
     def _ran(self, ticket: int) -> Sequence[ChunkResult]:
         with self._lock:

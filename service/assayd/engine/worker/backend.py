@@ -208,9 +208,13 @@ class WorkerBackend:
 
     def run(self, prepared: Prepared) -> list[ChunkResult]:
         """As `Backend.run`. Raises WorkerLost, and Terminated after `terminate`."""
-        if not isinstance(prepared, Waiting):
-            raise TypeError("a batch is run by the backend that prepared it")
-        return prepared.process.run(prepared)
+        waiting = _waiting(prepared)
+        return waiting.process.run(waiting)
+
+    def drop(self, prepared: Prepared) -> None:
+        """As `Backend.drop`."""
+        waiting = _waiting(prepared)
+        waiting.process.drop(waiting)
 
     def score(self, batches: Sequence[Batch]) -> list[list[ChunkResult]]:
         """As `Backend.score`. Raises WorkerLost, and Terminated after `terminate`."""
@@ -275,6 +279,12 @@ class WorkerBackend:
         for process in every:
             process.join(_CLOSE_S)
         self._starter.shutdown()
+
+
+def _waiting(prepared: Prepared) -> Waiting:
+    if not isinstance(prepared, Waiting):
+        raise TypeError("a batch is run by the backend that prepared it")
+    return prepared
 
 
 def _not_started(error: Exception) -> WorkerNotStarted:

@@ -62,16 +62,15 @@ class Worker:
                 return self._model.steady(_MODEL, data)
 
     def prepare(self, got: Received) -> m.Ready | None:
-        """Make a batch's tensors, or drop subjects. Raises what making them does, unless nobody waits for an answer."""
+        """Make a batch's tensors, or forget what is over. Raises what making them does, unless nobody waits for an
+        answer.
+        """
         try:
             asked: m.Making = self._read(got, m.Making, "prepare")
         except MemoryError:
             os._exit(OUT_OF_MEMORY)  # without its ticket nobody could be told
         if isinstance(asked, m.Release):
-            for number in asked.numbers:
-                self._subjects.pop(number, None)
-                if self._backend is not None:
-                    self._backend.release(number)
+            self._forget(asked)
             return None
         try:
             prepared = self._model.prepare(self._batch(asked))
@@ -84,6 +83,15 @@ class Worker:
         else:
             self.ahead.add(asked.ticket, prepared, behind=asked.behind)
         return None if asked.posted else m.Ready()
+
+    def _forget(self, over: m.Release) -> None:
+        for number in over.numbers:
+            self._subjects.pop(number, None)
+            if self._backend is not None:
+                self._backend.release(number)
+        for ticket in over.tickets:
+            if self.ahead.drop(ticket):
+                self._model.terminate(_MODEL)
 
     def _read(self, got: Received, kind: object, channel: str) -> Any:
         """A message that may have large arrays aside, in memory that lasts until its answer."""

@@ -90,9 +90,10 @@ class Decided:
 
 @dataclass(frozen=True)
 class Release:
-    """No more rows of these subjects will come. No answer."""
+    """No more rows of these subjects will come, and nobody will ask for these batches. No answer."""
 
     numbers: tuple[int, ...]
+    tickets: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -75,6 +75,7 @@ class Process(Life):
         self._shared, self._shared_to_run = Shared(), Shared()
         self._known: dict[int, _Sent] = {}
         self._gone: deque[int] = deque()
+        self._dropped: deque[int] = deque()
         self._batches = 0
         self._tickets = count()
         self._asked: int | None = None
@@ -311,6 +312,12 @@ class Process(Life):
         self._counters.add(result_bytes=size)
         return _apart(waiting.batch, answer)
 
+    def drop(self, waiting: Waiting) -> None:
+        """As `Backend.drop`."""
+        self._dropped.append(waiting.ticket)
+        self._batch_done()
+        self._send_gone()
+
     def terminate(self) -> None:
         """Ask the batch that is running to stop; its `run` then raises Terminated. Doesn't wait for it."""
         self._post(self._watch, framed(m.Watch, m.Terminate(self._asked)))
@@ -354,14 +361,20 @@ class Process(Life):
 
     def _send_gone(self) -> None:
         """Tell the worker, behind the batches that may still need them; whoever is preparing one does it afterwards."""
-        while self._gone and self._prepare.lock.acquire(blocking=False):
+        while (self._gone or self._dropped) and self._prepare.lock.acquire(blocking=False):
             try:
-                numbers = tuple(self._gone.popleft() for _ in range(len(self._gone)))
-                if not self._post(self._prepare, framed(m.Making, m.Release(numbers))):
+                numbers, tickets = _taken(self._gone), _taken(self._dropped)
+                if not self._post(self._prepare, framed(m.Making, m.Release(numbers, tickets))):
                     self._gone.extend(numbers)
+                    self._dropped.extend(tickets)
                     return
             finally:
                 self._prepare.lock.release()
+
+
+def _taken(waiting: deque[int]) -> tuple[int, ...]:
+    """They are taken out."""
+    return tuple(waiting.popleft() for _ in range(len(waiting)))
 
 
 def _apart(batch: Batch, answer: m.Results) -> list[ChunkResult]:

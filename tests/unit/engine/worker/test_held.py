@@ -87,3 +87,27 @@ def test_a_subject_whose_first_batch_failed_is_sent_again_as_it_may_not_have_com
     assert len(ends.front.score([batch(subject)])[0][0]) == 2
     assert list(ends.worker._subjects) == [subject.number]
     ends.front.run(ends.front.post(batch(subject)))
+
+
+@pytest.mark.parametrize("how", ["prepared", "posted"])
+def test_a_batch_that_is_dropped_leaves_nothing_behind_and_its_process_may_end(ends, how):
+    subject = subject_of_ones()
+    ends.front.score([batch(subject)])
+    ready = ends.front.post(batch(subject)) if how == "posted" else ends.front.prepare(batch(subject))
+    with ends.front._prepare.lock:  # a batch is being prepared, and whoever does that tells the worker
+        ends.front.drop(ready)
+    settled(ends)
+    assert not ends.front._dropped
+    settled(ends)
+    assert not ends.worker.ahead._waiting
+    ends.front.retire()
+    assert not ends.front.alive
+
+
+def test_a_process_outlives_its_models_leave_until_the_last_batch_has_run(ends):
+    ready = [ends.front.prepare(batch(subject_of_ones())) for _ in range(2)]
+    ends.front.retire()
+    ends.front.drop(ready[0])
+    assert ends.front.alive
+    assert len(ends.front.run(ready[1])[0]) == 2
+    assert not ends.front.alive
