@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from assayd.engine.backend import ChunkResult, NotRun, Prepared
-from assayd.errors import DeviceLost
+from assayd.errors import DeviceLost, Terminated
 
 _NOTHING = -1
 
@@ -33,7 +33,7 @@ class Ahead:
         self._unmade: dict[int, Exception] = {}
         self._due: list[tuple[int, int]] = []
         self._done: dict[int, Sequence[ChunkResult] | Exception] = {}
-        self._unasked = self._dropped = _NOTHING
+        self._unasked = self._held = self._dropped = _NOTHING
         self._answered = 0
         self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self.running = _NOTHING
@@ -63,6 +63,17 @@ class Ahead:
             if self._unasked == ticket:
                 self._dropped = ticket
             return self._dropped == ticket
+
+    def hold(self, asked: int | None) -> bool:
+        """Begin nothing unasked of what waits: what is told to stop may end well, and its follower may have to wait.
+
+        asked: the batch that is to stop, where it is known. Whether another one runs that began unasked: stopped, it
+        waits as before.
+        """
+        with self._lock:
+            self._due.clear()
+            self._held = self._unasked if self._unasked != asked else _NOTHING
+            return self._held != _NOTHING
 
     @contextmanager
     def question(self) -> Iterator[None]:
@@ -116,7 +127,7 @@ class Ahead:
 
     def _run_ahead(self, ticket: int) -> None:
         with self._lock:
-            if all(ticket != due for _, due in self._due):  # dropped since it was found
+            if all(ticket != due for _, due in self._due):  # held, or dropped, since it was found
                 return
             prepared = self._waiting.pop(ticket)
             self.running = self._unasked = ticket
@@ -125,8 +136,11 @@ class Ahead:
             if isinstance(done, Exception):
                 self._due.clear()
             if self._dropped != ticket:
-                self._done[ticket] = done
-            self.running = self._unasked = self._dropped = _NOTHING
+                if isinstance(done, Terminated) and self._held == ticket:
+                    self._waiting[ticket] = prepared
+                else:
+                    self._done[ticket] = done
+            self.running = self._unasked = self._held = self._dropped = _NOTHING
 
     def _outcome(self, prepared: Prepared) -> Sequence[ChunkResult] | Exception:
         try:

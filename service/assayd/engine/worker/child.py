@@ -144,7 +144,7 @@ class Worker:
         asked: m.Watch = got.read(m.Watch)
         if isinstance(asked, m.Ping):
             return asked
-        if self._backend is not None and asked.ticket in (None, self.ahead.running):
+        if self._backend is not None and (self.ahead.hold(asked.ticket) or asked.ticket in (None, self.ahead.running)):
             self._backend.terminate(_MODEL)
         return None
 

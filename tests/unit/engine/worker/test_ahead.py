@@ -10,7 +10,7 @@ import pytest
 
 from assayd.engine.backend import NotRun
 from assayd.engine.worker.ahead import Ahead
-from assayd.errors import DeviceLost, ModelFailed
+from assayd.errors import DeviceLost, ModelFailed, Terminated
 
 
 class Model:
@@ -143,6 +143,83 @@ def test_behind_a_question_that_failed_nothing_begins_unasked(model, ends):
     until(model, ends)
     assert model.begun == []
     assert model.ahead.results(ticket) == ["scores of b"]
+
+
+def test_behind_what_is_told_to_stop_nothing_begins_unasked(model, ends):
+    ticket = model.add("b", behind=1)
+    with model.ahead.question():
+        assert not model.ahead.hold(ticket - 1)  # too late: it ends by itself
+    until(model, ends)
+    assert model.begun == []
+    assert model.ahead.results(ticket) == ["scores of b"]
+
+
+class Stopped(Model):
+    """Its first batch is told to stop."""
+
+    def run(self, batch):
+        super().run(batch)
+        if len(self.begun) == 1:
+            raise Terminated("told to stop")
+        return [f"scores of {batch}"]
+
+
+def begun_unasked(model, ends):
+    """A batch that runs while its gate is closed, and a call by which it ends."""
+    model.gate.clear()
+    ticket = model.add("b", behind=0)
+    waiting = threading.Thread(target=model.ahead.until, args=(ends[0],))
+    waiting.start()
+    limit = time.monotonic() + 10
+    while not model.begun and time.monotonic() < limit:
+        time.sleep(0.01)
+
+    def end():
+        model.gate.set()
+        ends[1].send(b"x")
+        waiting.join(10)
+        ends[0].recv(1)
+
+    return ticket, end
+
+
+@pytest.mark.parametrize("named", ["before", None])
+def test_what_began_unasked_and_is_stopped_for_what_came_before_waits_to_be_asked(ends, named):
+    model = Stopped()
+    ticket, end = begun_unasked(model, ends)
+    assert model.ahead.hold(ticket - 1 if named else None)
+    end()
+    assert model.ahead.results(ticket) == ["scores of b"]
+    assert model.begun == ["b", "b"]
+    assert not model.ahead._waiting
+
+
+def test_what_began_unasked_and_was_asked_for_since_is_stopped_for_good(ends):
+    model = Stopped()
+    ticket, end = begun_unasked(model, ends)
+    assert model.ahead.hold(None)
+    assert not model.ahead.hold(ticket)
+    end()
+    with pytest.raises(Terminated):
+        model.ahead.results(ticket)
+    assert model.begun == ["b"]
+
+
+@pytest.mark.parametrize("kind", [Model, Stopped])
+def test_of_a_batch_that_is_dropped_nothing_stays(ends, kind):
+    model = kind()
+    ticket, end = begun_unasked(model, ends)
+    waits, unmade = model.add("c", behind=0), next(model.tickets)
+    model.ahead.add_unmade(unmade, ValueError("no such row"))
+    assert model.ahead.hold(None)
+    assert [model.ahead.drop(each) for each in (ticket, waits, unmade)] == [True, False, False]
+    end()
+    ran = model.add("d", behind=0)
+    until(model, ends)
+    assert model.begun == ["b", "d"]
+    assert not model.ahead.drop(ran)
+    assert not model.ahead._waiting | model.ahead._unmade | model.ahead._done
+    assert not model.ahead._due
 
 
 def test_a_lost_device_is_known_at_once(model, ends):

@@ -10,12 +10,13 @@ import pytest
 
 from assayd.engine.backend import Batch, Chunk, NotRun
 from assayd.engine.worker.process import WorkerBug
-from assayd.errors import ModelUnfit, WorkerLost
+from assayd.errors import ModelUnfit, Terminated, WorkerLost
 from assayd.types.rows import Pick, PlainRows, SampleRows
 from assayd.types.subject import Subject
 from tests.models import zoo
-from tests.unit.engine.worker.batches import PICKS, rows, run, samples
-from tests.unit.engine.worker.processes import lost, pid_of, stop
+from tests.unit.engine.worker import models
+from tests.unit.engine.worker.batches import PICKS, one_row, rows, run, samples
+from tests.unit.engine.worker.processes import busy, lost, pid_of, stop
 
 
 def test_batches_at_once_score_as_by_themselves(backend):
@@ -104,3 +105,19 @@ def test_where_one_fails_none_counts(backend):
     with pytest.raises(ModelUnfit):
         backend.score([samples(rows(1)), Batch("m", True, (wrong,))])
     assert len(backend.score([samples(rows(2))])[0][0]) == 2
+
+
+def test_what_began_unasked_behind_one_that_was_told_to_stop_and_ended_waits_to_be_asked(backend, pool):
+    backend.load("m", models.loop())
+    first, endless = one_row(backend, [1, 2, 3]), replace(one_row(backend, [1, 2, models.HUGE]), at_once=True)
+    ready = backend.prepare(first), backend.prepare(endless)
+    backend.run(ready[0])
+    busy(pid_of(backend))
+    backend.terminate("m")  # meant for the first
+    assert run(backend, first)[0][0, 0] == 4.0
+    running = pool.submit(backend.run, ready[1])
+    busy(pid_of(backend))
+    assert not running.done()
+    backend.terminate("m")
+    with pytest.raises(Terminated):
+        running.result(10)

@@ -105,6 +105,19 @@ def test_a_word_to_stop_is_for_the_batch_it_names(worker, monkeypatch):
     assert len(stopped) == 2
 
 
+def test_a_word_to_stop_holds_back_what_would_begin_unasked(worker, monkeypatch):
+    stopped = []
+    monkeypatch.setattr(worker._model, "terminate", stopped.append)
+    ticket = prepare(worker, (4,), new=(4,))
+    worker.ahead._due.append((0, ticket))
+    worker.watch(received(m.Watch, m.Terminate(ticket - 1)))
+    assert not worker.ahead._due
+    worker.ahead._unasked = worker.ahead.running = ticket
+    worker.watch(received(m.Watch, m.Terminate(ticket - 1)))
+    worker.prepare(received(m.Making, m.Release((), (ticket,))))
+    assert len(stopped) == 2
+
+
 @pytest.mark.parametrize(
     "error",
     [
