@@ -20,7 +20,7 @@ from assayd.api.deadlines import Deadlines
 from assayd.api.door import Door
 from assayd.api.holding import Holding, Room
 from assayd.api.status import code_of, new_incident, to_status
-from assayd.errors import AssayError, Draining, Unparsable, no_descriptors
+from assayd.errors import AssayError, DeadlinePassed, Draining, Unparsable, no_descriptors
 from assayd.explain.deadline import before
 from assayd.metrics import Metrics
 
@@ -29,6 +29,10 @@ log = logging.getLogger("assayd.calls")
 _OURS = "/assay.v1."
 _HEALTH = "/grpc.health.v1.Health/"
 _LARGE_BYTES = 1024 * 1024
+_LIBRARYS_TURN_S = 0.005
+"""The library hears of a caller's deadline when we do, and ends the call. A status that comes as it does so costs half a
+kilobyte for good (grpc/grpc#43360).
+"""
 _REQUEST_ID = re.compile(r"[ -~]{1,128}")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
@@ -228,6 +232,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         code = code_of(error) if isinstance(error, Exception) else grpc.StatusCode.INTERNAL
         self._end(call, code, status.message, incident)
         details = ("grpc-status-details-bin", status.SerializeToString())
+        if isinstance(error, DeadlinePassed) and context.time_remaining() is not None:
+            await asyncio.sleep(_LIBRARYS_TURN_S)
         await context.abort(code, status.message, (*_trailers(call), details))
 
     def _end(self, call: Call, code: grpc.StatusCode, message: str = "", incident: str = "") -> None:

@@ -13,7 +13,7 @@ from assay.v1 import explain_service_pb2, model_service_pb2, server_service_pb2
 from assayd.api.call import CURRENT
 from assayd.api.deadlines import Deadlines
 from assayd.api.interceptor import CallInterceptor
-from assayd.errors import QueueFull
+from assayd.errors import DeadlinePassed, QueueFull
 from assayd.metrics import Metrics
 from tests.unit.explain.made import until
 
@@ -317,6 +317,29 @@ async def test_a_cancelled_call_ends_without_a_word_to_its_context(interceptor, 
         await task
     assert ended(interceptor, code) == 1
     assert in_flight(interceptor) == 0
+
+
+async def too_late(request, context):
+    raise DeadlinePassed("too late")
+
+
+async def test_at_the_caller_s_deadline_the_library_goes_first(interceptor):
+    context = Context(left=0.0)
+    task = asyncio.create_task(call(interceptor, too_late, context))
+    await until(lambda: ended(interceptor, "DEADLINE_EXCEEDED"))
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert context.aborted is None
+
+
+@pytest.mark.parametrize("left", [0.0, None])
+async def test_where_it_does_nothing_the_caller_hears_it_from_us(interceptor, left):
+    context = Context(left=left)
+    with pytest.raises(Aborted):
+        await call(interceptor, too_late, context)
+    assert context.aborted == (grpc.StatusCode.DEADLINE_EXCEEDED, "too late")
+    assert ended(interceptor, "DEADLINE_EXCEEDED") == 1
 
 
 async def count(request, context):
