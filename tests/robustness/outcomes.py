@@ -9,6 +9,7 @@ import assay
 from assay.errors import from_rpc_error
 
 _FAULTS_KEPT = 50
+LEFT = ("cancelled calls", "late calls")
 
 
 def said(error):
@@ -29,6 +30,11 @@ class Outcomes:
     @property
     def calls(self):
         return self.counts.total()
+
+    @property
+    def left(self):
+        """Calls whose callers didn't wait for the answer."""
+        return sum(number for (who, _), number in self.counts.items() if who in LEFT)
 
     def heard(self, who, what):
         with self._lock:

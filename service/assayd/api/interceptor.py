@@ -30,8 +30,8 @@ _OURS = "/assay.v1."
 _HEALTH = "/grpc.health.v1.Health/"
 _LARGE_BYTES = 1024 * 1024
 _LIBRARYS_TURN_S = 0.005
-"""The library hears of a caller's deadline when we do, and ends the call. A status that comes as it does so costs half a
-kilobyte for good (grpc/grpc#43360).
+"""The library hears of a caller's deadline when we do, and ends the call. A status that comes as it does so costs it
+half a kilobyte for good (grpc/grpc#43360).
 """
 _REQUEST_ID = re.compile(r"[ -~]{1,128}")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")

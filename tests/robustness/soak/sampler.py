@@ -25,9 +25,12 @@ class Held:
 
 @dataclass(frozen=True)
 class Used:
-    """What a server with nobody there has in use, counted from within. models: uploaded so far."""
+    """What a server with nobody there has in use, counted from within. models: uploaded so far. left: calls that were
+    cancelled or late.
+    """
 
     models: int
+    left: int
     blocks: int
     malloc_bytes: int
 
@@ -35,9 +38,9 @@ class Used:
         return asdict(self)
 
 
-def used(metrics, models):
+def used(metrics, models, left):
     """metrics: the page of a server that tells it (`tests.robustness.weighed`)."""
-    return Used(models, int(metrics[BLOCKS]), int(metrics[BYTES]))
+    return Used(models, left, int(metrics[BLOCKS]), int(metrics[BYTES]))
 
 
 def held(pid, calls=0):
