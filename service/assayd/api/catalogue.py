@@ -82,18 +82,19 @@ class Catalogue:
 
         Raises ModelNotFound, DeadlinePassed.
         """
+        nameless: list[str] = []  # filled, not returned: a call that was cancelled gets no result
         try:
-            removed, nameless = await self._change(self._delete, tenant, ref, not_over(deadline))
+            return await self._to_its_end(self._delete, tenant, ref, not_over(deadline), nameless)
         finally:
             self._resolved = {}
-        for digest in nameless:
-            self._models.drop(digest)
-        return removed
+            for digest in nameless:
+                self._models.drop(digest)
 
-    def _delete(self, tenant: str, ref: ModelRef, check: Callable[[], None]) -> tuple[int, list[str]]:
+    def _delete(self, tenant: str, ref: ModelRef, check: Callable[[], None], nameless: list[str]) -> int:
         digests = {v.digest for v in self.store.readable_versions(tenant, ref.name) if ref.version in ("", v.version)}
         removed = self.store.delete(tenant, ref, check)
-        return removed, [digest for digest in digests if not self.store.is_named(digest)]
+        nameless += [digest for digest in digests if not self.store.is_named(digest)]
+        return removed
 
     def _resolve(self, tenant: str, ref: str) -> Resolved:
         version = self.store.resolve(tenant, parse_ref(ref))
@@ -166,13 +167,14 @@ class Catalogue:
         try:
             yield draft
         finally:
-            await self._to_its_end(draft.discard)
+            # Not behind changes that wait for the lock. Cancelled once more, the call leaves it to its thread.
+            await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, draft.discard))
 
     async def keep_tensor(self, tenant: str, array: Array, deadline: float | None = None) -> str:
         """Store a tensor and return its digest. Raises StoreFull, QuotaUsedUp, DeadlinePassed."""
         with self._quotas.storing(tenant, await self._stored_bytes(tenant)) as take:
             take(array.nbytes)
-            return await self._change(self.store.put_tensor, tenant, array, not_over(deadline))
+            return await self._to_its_end(self.store.put_tensor, tenant, array, not_over(deadline))
 
     async def _stored_bytes(self, tenant: str) -> int:
         if self._quotas.of(tenant).stored_bytes is None:
@@ -206,16 +208,18 @@ class Catalogue:
             check_spec(spec, loaded.signature)
             return facts
 
-    def _change(self, function: Callable[[*Ts], T], *arguments: *Ts) -> asyncio.Future[T]:
-        """Run on a thread for changes of the store."""
-        return asyncio.get_running_loop().run_in_executor(self._changing, partial(function, *arguments))
-
     async def _to_its_end(self, function: Callable[[*Ts], T], *arguments: *Ts) -> T:
-        """As `_change`. A cancelled call waits for its end, since it may not drop a draft that is written."""
-        running = self._change(function, *arguments)
+        """Run on a thread for changes of the store.
+
+        A cancelled call takes back what no thread has begun. It waits for the end of what has, since it may not drop a
+        draft that is written, nor forget what was changed.
+        """
+        change = self._changing.submit(partial(function, *arguments))
+        running = asyncio.wrap_future(change)
         try:
             return await asyncio.shield(running)
         except asyncio.CancelledError:
+            change.cancel()
             while not running.done():
                 with suppress(asyncio.CancelledError):
                     await asyncio.wait({running})

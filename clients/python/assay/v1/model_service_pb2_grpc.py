@@ -34,7 +34,8 @@ class ModelServiceStub(object):
     (digest of the model, digest of its spec), for ever.
 
     A call whose deadline passes, or that is cancelled, before its change of the store has begun changes nothing. One that
-    has begun comes to its end, so who hears DEADLINE_EXCEEDED or CANCELLED can't know which it was.
+    has begun comes to its end, so who hears DEADLINE_EXCEEDED or CANCELLED, or UNAVAILABLE from a server that goes down,
+    can't know which it was.
     """
 
     def __init__(self, channel):
@@ -79,7 +80,8 @@ class ModelServiceServicer(object):
     (digest of the model, digest of its spec), for ever.
 
     A call whose deadline passes, or that is cancelled, before its change of the store has begun changes nothing. One that
-    has begun comes to its end, so who hears DEADLINE_EXCEEDED or CANCELLED can't know which it was.
+    has begun comes to its end, so who hears DEADLINE_EXCEEDED or CANCELLED, or UNAVAILABLE from a server that goes down,
+    can't know which it was.
     """
 
     def UploadModel(self, request_iterator, context):
@@ -167,7 +169,8 @@ class ModelService(object):
     (digest of the model, digest of its spec), for ever.
 
     A call whose deadline passes, or that is cancelled, before its change of the store has begun changes nothing. One that
-    has begun comes to its end, so who hears DEADLINE_EXCEEDED or CANCELLED can't know which it was.
+    has begun comes to its end, so who hears DEADLINE_EXCEEDED or CANCELLED, or UNAVAILABLE from a server that goes down,
+    can't know which it was.
     """
 
     @staticmethod
