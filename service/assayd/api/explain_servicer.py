@@ -21,7 +21,13 @@ from assayd.api.catalogue import Catalogue, Resolved
 from assayd.api.codec.as_sent import OF_INSTANCES
 from assayd.api.codec.memo import Memo, Settings
 from assayd.api.codec.requests import check_request_id, decode_caller, decode_explain, decode_predict
-from assayd.api.codec.responses import encode_explained, encode_instance, encode_predicted, encode_summary
+from assayd.api.codec.responses import (
+    encode_explained,
+    encode_instance,
+    encode_predicted,
+    encode_summary,
+    numbers_in,
+)
 from assayd.api.codec.tensors import Fetch
 from assayd.api.codec.vet import vet, vet_wrapped
 from assayd.api.data_set import DataSet, settings_of
@@ -73,7 +79,7 @@ class ExplainServicer(explain_service_pb2_grpc.ExplainServiceServicer):
         decoded, job = await self._decode(request, call, found.settings)
         explained = await self._run(decoded, job, call, _counted(call))
         answer = partial(self._answer, decoded, explained, call, request)
-        small = sum(r.size for r in explained.results if isinstance(r, InstanceExplained)) <= SMALL_VALUES
+        small = sum(map(numbers_in, explained.results)) <= SMALL_VALUES
         return self._fitting(answer() if small else await asyncio.to_thread(answer))
 
     async def ExplainStream(
@@ -104,7 +110,7 @@ class ExplainServicer(explain_service_pb2_grpc.ExplainServiceServicer):
         if opening is None:
             raise InvalidRequest("no message came: the first one holds the settings", field="request")
         settings, first = settings_of(opening)
-        job = self._job(settings, call)
+        job = self._job(settings, call, data_set=True)
         # Once for all parts: a bare name may get a newer version meanwhile.
         found = await self._catalogue.resolve(call.tenant, settings.model)
 
@@ -145,12 +151,12 @@ class ExplainServicer(explain_service_pb2_grpc.ExplainServiceServicer):
         call.rows_asked, call.rows_run, call.batches = predicted.used.rows_asked, job.usage.rows_run, job.usage.batches
         return self._fitting(encode_predicted(predicted, version, call.request_id))
 
-    def _job(self, request: pb.ExplainRequest, call: Call) -> Job:
+    def _job(self, request: pb.ExplainRequest, call: Call, *, data_set: bool = False) -> Job:
         """A vetted request's job; the call is told what it is about."""
         _take_id(request.request_id, call)
         call.model, call.method = request.model[:128], request.WhichOneof("method") or "-"
         caller = decode_caller(call.tenant, request.priority)
-        return Job(call.request_id, caller, call.deadline, _evenly(request), charge=self._charge(call))
+        return Job(call.request_id, caller, call.deadline, _evenly(request), data_set, charge=self._charge(call))
 
     def _charge(self, call: Call) -> Callable[[int], None]:
         return partial(self._quotas.take_rows, call.tenant)

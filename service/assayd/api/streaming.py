@@ -12,8 +12,9 @@ from typing import Any, TypeAlias
 from assay.v1 import explain_pb2
 from assay.v1 import explain_service_pb2 as pb
 from assay.v1.tensor_pb2 import Tensor
+from assayd.api.codec.responses import numbers_in
 from assayd.explain.explainer import OnInstance, Result
-from assayd.explain.outcome import Explained, InstanceExplained
+from assayd.explain.outcome import Explained
 from assayd.scheduler.work import Job
 
 CHUNK_BYTES = 1024 * 1024
@@ -53,7 +54,7 @@ async def events(
 
 async def encoded(encode: Encode, result: Result) -> explain_pb2.InstanceResult:
     """An instance's answer; a large one is written on another thread."""
-    if isinstance(result, InstanceExplained) and result.size > SMALL_VALUES:
+    if numbers_in(result) > SMALL_VALUES:
         return await asyncio.to_thread(encode, result)
     return encode(result)
 

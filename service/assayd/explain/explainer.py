@@ -98,16 +98,19 @@ class Explainer:
             if request.validate_only:
                 return await self._estimate(request, shared, model)
 
+            many, line = job.data_set or request.instances > 1, asyncio.Lock()
+            gives_way = many and request.budget.until is None  # else it has said how long it may take
+
             async def one(position: int) -> Result:
                 async with places:
-                    if request.instances > 1:
-                        await self._turns.give_way()
+                    if gives_way:
+                        await self._turns.give_way(line)
                     done = await self._instance(shared, model, position)
                 if on_instance is not None:
                     on_instance(done)
                 return done
 
-            with self._turns.decision() if request.instances == 1 else nullcontext():
+            with nullcontext() if many else self._turns.decision():
                 results = await _each(one, request.instances)
             unpaid = [r.error for r in results if isinstance(r, InstanceFailed) and isinstance(r.error, _OVER_BUDGET)]
             if request.budget.partial and not request.skip_failed and len(unpaid) == len(results):

@@ -77,15 +77,17 @@ class InstanceExplained:
 
     @property
     def held_bytes(self) -> int:
-        """What its numbers take, about."""
-        return 8 * self.size
+        """What its numbers take."""
+        return sum(array.nbytes for array in self.arrays)
 
     @property
-    def size(self) -> int:
-        """Numbers in it, about."""
-        a = self.attribution
-        arrays = (a.values, a.errors, a.row_scores, self.drawn, *a.maps.values(), *a.map_errors.values())
-        return sum(getattr(array, "size", 0) for array in arrays)
+    def arrays(self) -> list[Array]:
+        """All that may be large."""
+        a, drawn = self.attribution, self.drawn
+        found = [a.values, a.errors, a.row_scores, a.keep, *a.maps.values(), *a.map_errors.values()]
+        if drawn is not None:
+            found += [drawn.scores, drawn.features, drawn.steps, *drawn.samples.values()]
+        return [array for array in found if array is not None]
 
 
 @dataclass(frozen=True)

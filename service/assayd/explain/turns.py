@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 _PATIENCE_S = 0.01
-"""However many decisions there are, a hundred instances a second begin all the same."""
+"""However many decisions there are, a hundred instances of data sets begin in a second all the same."""
 _YOUNG_S = 0.05
 """A decision that isn't through by then waits for its model, and not for this process."""
 
@@ -30,14 +30,16 @@ class Turns:
             yield
         finally:
             del self._begun[this]
-            if not self._begun:
+            if not self._are_under_way():
                 self._none.set()
 
-    async def give_way(self) -> None:
-        """One of many instances waits until no decision is under way, but not for long; one after the other."""
-        if not self._are_under_way() and not self._next.locked():
+    async def give_way(self, line: asyncio.Lock) -> None:
+        """One of many instances waits until no decision is under way, but not for long. One after the other, and calls
+        in turn, however many instances each has waiting. line: the call's, for its instances.
+        """
+        if not (self._are_under_way() or self._next.locked()):
             return
-        async with self._next:
+        async with line, self._next:
             if self._are_under_way():
                 self._none.clear()
                 with suppress(TimeoutError):

@@ -61,13 +61,15 @@ class JobUsage:
 class Job:
     """One request. deadline: on the monotonic clock, or None. evenly: its works go on together, not one by one.
 
-    charge: told of rows before they may wait; raises where the caller may have no more.
+    data_set: its instances come in parts, however few in each. charge: told of rows before they may wait; raises where
+    the caller may have no more.
     """
 
     request_id: str
     caller: Caller
     deadline: float | None = None
     evenly: bool = False
+    data_set: bool = False
     usage: JobUsage = field(default_factory=JobUsage)
     charge: Callable[[int], None] | None = None
 

@@ -11,7 +11,7 @@ from assay.v1.explain_service_pb2 import ExplainManyRequest, ExplainRequest
 from assayd.api.codec.tensors import encode_tensor
 from assayd.api.data_set import PARTS_IN_FLIGHT, DataSet, settings_of
 from assayd.errors import InvalidRequest, ModelFailed
-from assayd.explain.outcome import Explained, Used
+from assayd.explain.outcome import Explained, InstanceFailed, Used
 from assayd.scheduler.work import Caller, Job, JobUsage
 
 
@@ -58,7 +58,7 @@ class Explains:
             if self.only_estimates:
                 return Explained(None, [], Used(JobUsage(), 0, 0.0, 0.0), (), estimated_rows=7)
             for position in range(request.instances):
-                on_instance(SimpleNamespace(position=position))
+                on_instance(InstanceFailed("", position, ModelFailed("no")))
             used = Used(JobUsage(), request.instances, 0.5, 0.25)
             return Explained(None, [object()], used, (), partial=number == 1)
         finally:

@@ -14,7 +14,8 @@ from assayd.api.streaming import CHUNK_BYTES, SMALL_VALUES, chunked, encoded, ev
 from assayd.errors import ModelFailed
 from assayd.explain.outcome import Explained, InstanceFailed, Used
 from assayd.scheduler.work import Caller, Job, JobUsage
-from assayd.types.result import Attribution
+from assayd.types.result import Attribution, Drawn
+from assayd.types.subject import Segments
 from tests.unit.api.test_responses import explained
 
 BIG = np.random.default_rng(0).standard_normal(CHUNK_BYTES // 4 + 1000)  # a little above 2 MiB
@@ -205,13 +206,37 @@ async def test_progress_is_told_though_instances_come_fast():
     assert told == sorted(told)
 
 
-@pytest.mark.parametrize(("numbers", "here"), [(SMALL_VALUES, True), (SMALL_VALUES + 1, False), (None, True)])
-async def test_what_is_small_is_written_in_place_and_what_is_large_elsewhere(numbers, here):
+NAMED = Segments({"x": np.zeros((1, 2), np.int32)}, 2, ("a", "b"))
+MANY = tuple(f"feature {n}" for n in range(SMALL_VALUES // 40 + 1))
+
+
+@pytest.mark.parametrize(
+    ("result", "here"),
+    [
+        (failed(0), True),
+        (explained(Attribution(values=np.zeros(SMALL_VALUES))), True),
+        (explained(Attribution(values=np.zeros(SMALL_VALUES + 1))), False),
+        (explained(Attribution(keep=np.ones((100, 50), bool))), False),
+        (explained(drawn=Drawn(np.zeros((1, 10)), {"x": np.zeros((10, 500))})), False),
+        (explained(segments=NAMED), True),
+        (explained(segments=Segments({"x": np.zeros((1, len(MANY)), np.int32)}, len(MANY), MANY)), False),
+        (explained(segments=Segments({"x": np.zeros((300, 300), np.int32)}, 2, ("a", "b"))), False),
+        (explained(segments=Segments({"x": np.zeros((300, 300), np.int32)}, 2)), True),
+    ],
+    ids=["failed", "small", "large", "masks", "drawn", "names", "many names", "named elements", "elements"],
+)
+async def test_what_is_small_is_written_in_place_and_what_is_large_elsewhere(result, here):
     found = []
 
     def encode(instance):
         found.append(threading.current_thread() is threading.main_thread())
         return explain_pb2.InstanceResult()
 
-    await encoded(encode, failed(0) if numbers is None else explained(Attribution(values=np.zeros(numbers))))
+    await encoded(encode, result)
     assert found == [here]
+
+
+def test_what_is_held_for_an_instance_is_all_of_it():
+    drawn = Drawn(np.zeros((2, 10)), {"": np.zeros((10, 8), bool)}, np.zeros(10, np.int32), np.zeros(10))
+    a = Attribution(values=np.zeros((2, 8)), maps={"x": np.zeros((2, 8))}, keep=np.zeros((10, 8), bool))
+    assert explained(a, drawn=drawn).held_bytes == 8 * (20 + 10 + 16 + 16) + 4 * 10 + 80 + 80

@@ -65,8 +65,9 @@ async def service(
     )
     predictor = Predictor(models, scheduler, metrics, max_request_rows=max_request_rows)
 
-    async def explain(request, on_instance=None):
-        job = Job("r", request.caller, request.deadline, request.budget.partial and request.budget.until is not None)
+    async def explain(request, on_instance=None, data_set=False):
+        evenly = request.budget.partial and request.budget.until is not None
+        job = Job("r", request.caller, request.deadline, evenly, data_set)
         return await explainer.explain(request, job, on_instance)
 
     async def predict(request):

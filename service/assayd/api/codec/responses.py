@@ -32,6 +32,18 @@ from assayd.types.subject import Segments
 
 ToStatus = Callable[[Exception], status_pb2.Status]
 InputShapes = dict[str, tuple[int, ...]]
+_NUMBERS_A_NAME = 40
+"""So many are written in the time that one named feature takes."""
+
+
+def numbers_in(result: InstanceExplained | InstanceFailed) -> int:
+    """About how many numbers are read and written for an instance's answer."""
+    if isinstance(result, InstanceFailed):
+        return 0
+    numbers = sum(array.size for array in result.arrays)
+    if result.segments is not None and result.segments.names:
+        numbers += sum(ids.size for ids in result.segments.ids.values()) + _NUMBERS_A_NAME * result.segments.count
+    return numbers
 
 
 def encode_instance(
