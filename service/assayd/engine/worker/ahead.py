@@ -20,13 +20,16 @@ _NOTHING = -1
 
 
 class Ahead:
-    """run: runs a batch. One thread adds; another one answers questions and otherwise waits in `until`.
+    """run: runs a batch. terminate: what runs now ends as Terminated, soon; no other batch begins before it returns, so
+    that it hits none, and it mustn't wait. One thread adds; another one answers questions and otherwise waits in
+    `until`.
 
     running: the ticket of the batch that runs now, or of none.
     """
 
-    def __init__(self, run: Callable[[Prepared], Sequence[ChunkResult]]) -> None:
+    def __init__(self, run: Callable[[Prepared], Sequence[ChunkResult]], terminate: Callable[[], None]) -> None:
         self._run = run
+        self._terminate = terminate
         self._lock = threading.Lock()
         self._made = threading.Condition(self._lock)
         self._waiting: dict[int, Prepared] = {}
@@ -34,15 +37,17 @@ class Ahead:
         self._due: list[tuple[int, int]] = []
         self._done: dict[int, Sequence[ChunkResult] | Exception] = {}
         self._unasked = self._held = self._dropped = _NOTHING
-        self._answered = 0
+        self._answered, self._barred = 0, _NOTHING
         self._bell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self.running = _NOTHING
 
     def add(self, ticket: int, prepared: Prepared, *, behind: int | None) -> None:
-        """Let a batch wait. behind: it runs as soon as so many questions were answered."""
+        """Let a batch wait. behind: it runs as soon as so many questions were answered, unless the last of them failed
+        or was told to stop.
+        """
         with self._made:
             self._waiting[ticket] = prepared
-            if behind is not None:
+            if behind is not None and behind > self._barred:
                 self._due.append((behind, ticket))
             self._made.notify_all()
         if behind is not None:
@@ -54,26 +59,34 @@ class Ahead:
             self._unmade[ticket] = error
             self._made.notify_all()
 
-    def drop(self, ticket: int) -> bool:
-        """Forget a batch. Whether it runs now: whoever stops it hears no more of it."""
+    def drop(self, ticket: int) -> None:
+        """Forget a batch that nobody asks for. If it began unasked and runs now, it is terminated."""
         with self._lock:
             for where in (self._waiting, self._unmade, self._done):
                 where.pop(ticket, None)
             self._due = [(behind, due) for behind, due in self._due if due != ticket]
             if self._unasked == ticket:
                 self._dropped = ticket
-            return self._dropped == ticket
+                self._terminate()
 
-    def hold(self, asked: int | None) -> bool:
-        """Begin nothing unasked of what waits: what is told to stop may end well, and its follower may have to wait.
+    def stop(self, asked: int | None) -> None:
+        """Terminate what runs, and begin nothing unasked behind it: it may end well, and its follower may have to wait.
 
-        asked: the batch that is to stop, where it is known. Whether another one runs that began unasked: stopped, it
-        waits as before.
+        asked: the batch that is to stop, where it is known. Where another one runs that was asked for, that goes on;
+        one that began unasked is terminated, and waits as before.
         """
         with self._lock:
-            self._due.clear()
+            self._bar()
             self._held = self._unasked if self._unasked != asked else _NOTHING
-            return self._held != _NOTHING
+            if self._held != _NOTHING or asked in (None, self.running):
+                self._terminate()
+
+    def _bar(self) -> None:
+        """Begin nothing unasked behind the question that is answered next, or now: neither what waits nor what is still
+        being made.
+        """
+        self._due.clear()
+        self._barred = self._answered + 1
 
     @contextmanager
     def question(self) -> Iterator[None]:
@@ -84,7 +97,7 @@ class Ahead:
             yield
         except BaseException:
             with self._lock:
-                self._due.clear()
+                self._bar()
             raise
         finally:
             self._answered += 1
@@ -127,14 +140,14 @@ class Ahead:
 
     def _run_ahead(self, ticket: int) -> None:
         with self._lock:
-            if all(ticket != due for _, due in self._due):  # held, or dropped, since it was found
+            if all(ticket != due for _, due in self._due):  # barred, or dropped, since it was found
                 return
             prepared = self._waiting.pop(ticket)
             self.running = self._unasked = ticket
         done = self._outcome(prepared)
         with self._lock:
             if isinstance(done, Exception):
-                self._due.clear()
+                self._bar()
             if self._dropped != ticket:
                 if isinstance(done, Terminated) and self._held == ticket:
                     self._waiting[ticket] = prepared
@@ -157,4 +170,5 @@ class Ahead:
         try:
             return self._run(prepared)
         finally:
-            self.running = _NOTHING
+            with self._lock:
+                self.running = _NOTHING

@@ -39,7 +39,7 @@ class Worker:
         self._backend: InProcessBackend | None = None
         self._subjects: dict[int, Subject] = {}
         self._arrivals = threading.Condition()
-        self.ahead = Ahead(self._score)
+        self.ahead = Ahead(self._score, self._terminate)
         self._bulk: dict[str, Bytes] = {}
 
     def control(self, got: Received) -> m.Decided:
@@ -90,8 +90,7 @@ class Worker:
             if self._backend is not None:
                 self._backend.release(number)
         for ticket in over.tickets:
-            if self.ahead.drop(ticket):
-                self._model.terminate(_MODEL)
+            self.ahead.drop(ticket)
 
     def _read(self, got: Received, kind: object, channel: str) -> Any:
         """A message that may have large arrays aside, in memory that lasts until its answer."""
@@ -144,9 +143,12 @@ class Worker:
         asked: m.Watch = got.read(m.Watch)
         if isinstance(asked, m.Ping):
             return asked
-        if self._backend is not None and (self.ahead.hold(asked.ticket) or asked.ticket in (None, self.ahead.running)):
-            self._backend.terminate(_MODEL)
+        self.ahead.stop(asked.ticket)
         return None
+
+    def _terminate(self) -> None:
+        if self._backend is not None:
+            self._backend.terminate(_MODEL)
 
     @property
     def _model(self) -> InProcessBackend:

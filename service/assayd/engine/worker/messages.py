@@ -93,7 +93,7 @@ class Release:
     """No more rows of these subjects will come, and nobody will ask for these batches. No answer."""
 
     numbers: tuple[int, ...]
-    tickets: tuple[int, ...] = ()
+    tickets: tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False)

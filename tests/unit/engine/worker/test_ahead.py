@@ -14,14 +14,17 @@ from assayd.errors import DeviceLost, ModelFailed, Terminated
 
 
 class Model:
-    """Runs batches that are names, or errors; remembers the order. gate: while it is closed nothing ends."""
+    """Runs batches that are names, or errors; remembers the order, and what was terminated. gate: while it is closed
+    nothing ends.
+    """
 
     def __init__(self):
         self.begun = []
         self.running = []
+        self.terminated = []
         self.gate = threading.Event()
         self.gate.set()
-        self.ahead = Ahead(self.run)
+        self.ahead = Ahead(self.run, self.terminate)
         self.tickets = count(7)
 
     def add(self, batch, behind):
@@ -36,6 +39,9 @@ class Model:
         if isinstance(batch, Exception):
             raise batch
         return [f"scores of {batch}"]
+
+    def terminate(self):
+        self.terminated.append(self.ahead.running)
 
 
 @pytest.fixture
@@ -148,10 +154,51 @@ def test_behind_a_question_that_failed_nothing_begins_unasked(model, ends):
 def test_behind_what_is_told_to_stop_nothing_begins_unasked(model, ends):
     ticket = model.add("b", behind=1)
     with model.ahead.question():
-        assert not model.ahead.hold(ticket - 1)  # too late: it ends by itself
+        model.ahead.stop(ticket - 1)  # too late: it ends by itself
+    assert model.terminated == []
     until(model, ends)
     assert model.begun == []
     assert model.ahead.results(ticket) == ["scores of b"]
+
+
+def told_to_stop(model):
+    with model.ahead.question():
+        model.ahead.stop(99)
+
+
+def fails(model):
+    with pytest.raises(ModelFailed), model.ahead.question():
+        raise ModelFailed("no")
+
+
+def fails_unasked(model):
+    with model.ahead.question():
+        pass
+    model.ahead._run_ahead(model.add(ModelFailed("no"), behind=1))
+    model.begun.clear()
+
+
+@pytest.mark.parametrize("before", [told_to_stop, fails, fails_unasked])
+def test_nor_does_what_was_still_being_made(model, ends, before):
+    before(model)
+    late = model.add("b", behind=1)
+    until(model, ends)
+    with model.ahead.question():
+        assert model.begun == []
+        assert model.ahead.results(late) == ["scores of b"]
+    with model.ahead.question():
+        after = model.add("c", behind=3)
+    until(model, ends)
+    assert model.begun == ["b", "c"]
+    assert model.ahead.results(after) == ["scores of c"]
+
+
+def test_what_is_made_behind_one_that_is_told_to_stop_waits_to_be_asked(model, ends):
+    model.ahead.stop(5)
+    six = model.add("six", behind=0)
+    until(model, ends)
+    assert model.begun == []
+    assert model.ahead.results(six) == ["scores of six"]
 
 
 class Stopped(Model):
@@ -187,7 +234,8 @@ def begun_unasked(model, ends):
 def test_what_began_unasked_and_is_stopped_for_what_came_before_waits_to_be_asked(ends, named):
     model = Stopped()
     ticket, end = begun_unasked(model, ends)
-    assert model.ahead.hold(ticket - 1 if named else None)
+    model.ahead.stop(ticket - 1 if named else None)
+    assert model.terminated == [ticket]
     end()
     assert model.ahead.results(ticket) == ["scores of b"]
     assert model.begun == ["b", "b"]
@@ -197,8 +245,9 @@ def test_what_began_unasked_and_is_stopped_for_what_came_before_waits_to_be_aske
 def test_what_began_unasked_and_was_asked_for_since_is_stopped_for_good(ends):
     model = Stopped()
     ticket, end = begun_unasked(model, ends)
-    assert model.ahead.hold(None)
-    assert not model.ahead.hold(ticket)
+    model.ahead.stop(None)
+    model.ahead.stop(ticket)
+    assert model.terminated == [ticket, ticket]
     end()
     with pytest.raises(Terminated):
         model.ahead.results(ticket)
@@ -211,15 +260,68 @@ def test_of_a_batch_that_is_dropped_nothing_stays(ends, kind):
     ticket, end = begun_unasked(model, ends)
     waits, unmade = model.add("c", behind=0), next(model.tickets)
     model.ahead.add_unmade(unmade, ValueError("no such row"))
-    assert model.ahead.hold(None)
-    assert [model.ahead.drop(each) for each in (ticket, waits, unmade)] == [True, False, False]
+    model.ahead.stop(None)
+    for each in (ticket, waits, unmade):
+        model.ahead.drop(each)
+    assert model.terminated == [ticket, ticket]
     end()
-    ran = model.add("d", behind=0)
+    for _ in range(2):
+        with model.ahead.question():
+            pass
+    ran = model.add("d", behind=2)
     until(model, ends)
     assert model.begun == ["b", "d"]
-    assert not model.ahead.drop(ran)
+    model.ahead.drop(ran)
+    assert len(model.terminated) == 2
     assert not model.ahead._waiting | model.ahead._unmade | model.ahead._done
     assert not model.ahead._due
+
+
+class Ending(Model):
+    """What is terminated ends by itself just then. next: what comes behind it could begin. hit: whether that was so
+    when it was terminated.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.next, self.hit = threading.Event(), []
+
+    def terminate(self):
+        self.gate.set()
+        self.hit.append(self.next.wait(0.2))
+
+
+@pytest.mark.parametrize(
+    ("unasked", "word"),
+    [
+        (True, lambda ahead, ticket: ahead.stop(ticket - 1)),
+        (True, lambda ahead, ticket: ahead.drop(ticket)),
+        (False, lambda ahead, ticket: ahead.stop(ticket)),
+    ],
+    ids=["held", "dropped", "asked"],
+)
+def test_a_word_to_stop_hits_nothing_that_comes_next(ends, unasked, word):
+    model = Ending()
+    model.gate.clear()
+    ticket = model.add("a", behind=0 if unasked else None)
+
+    def run():
+        if unasked:
+            model.ahead.until(ends[0])
+        else:
+            model.ahead.results(ticket)
+        model.next.set()
+
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(run)
+        limit = time.monotonic() + 10
+        while not model.begun and time.monotonic() < limit:
+            time.sleep(0.01)
+        ends[1].send(b"x")
+        word(model.ahead, ticket)
+        running.result(10)
+    assert model.hit == [False]
+    assert model.next.is_set()
 
 
 def test_a_lost_device_is_known_at_once(model, ends):

@@ -71,7 +71,7 @@ def test_subjects_are_kept_until_they_are_released(worker, monkeypatch):
     monkeypatch.setattr(child, "_ARRIVES_S", 0.05)
     a, b = prepare(worker, (4, 7), new=(4, 7)), prepare(worker, (7,))
     assert scores(worker, a)[1:] == scores(worker, b)
-    assert worker.prepare(received(m.Making, m.Release((4, 99)))) is None
+    assert worker.prepare(received(m.Making, m.Release((4, 99), ()))) is None
     assert list(worker._subjects) == [7]
     with pytest.raises(KeyError):
         prepare(worker, (4,))

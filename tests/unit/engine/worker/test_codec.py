@@ -127,7 +127,7 @@ SIGNATURE = Signature(
         (m.ControlAnswer, m.Decided(LoadedModel("d", SIGNATURE, Batching(True, "", 8), "CPU", 9, 0.5), 2)),
         (m.ControlAnswer, m.Failed("InvalidModel", "no", "chunk", {"a": "b"}, 1.5)),
         (m.ControlAnswer, m.Bug("Traceback …")),
-        (m.Making, m.Release((1, 2**40))),
+        (m.Making, m.Release((1, 2**40), (3,))),
         (m.Making, m.Prepare((), True, False, (PICKS, Whole(("y",))), np.array([[5, 0, 14], [6, 1, 2]]), BLOCKS)),
         (m.Making, m.Prepare((), True, False, (PICKS,), np.array([[5, 0, 16]]), BLOCKS, steady=True, exact=True)),
         (m.PrepareAnswer, m.Ready()),
