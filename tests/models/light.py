@@ -9,12 +9,10 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
-import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 NAMES = (
@@ -31,11 +29,6 @@ LARGE = ("vgg19", "zfnet512")
 
 _FOLDER = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
 _BEHIND_LOGITS = {"Relu", "GlobalAveragePool", "AveragePool", "Reshape", "Dropout", "Softmax", "Flatten"}
-
-
-def named_params() -> list[Any]:
-    """NAMES to parametrise a test by, the large ones marked slow."""
-    return [pytest.param(name, marks=[pytest.mark.slow] if name in LARGE else []) for name in NAMES]
 
 
 def images(count: int, seed: int = 0) -> np.ndarray:

@@ -11,6 +11,7 @@ from assayd.engine.onnxruntime_session import SessionOptions
 from assayd.types.rows import SampleRows
 from assayd.types.subject import Subject
 from tests.models import light
+from tests.models.params import LIGHT
 from tests.models.run import session
 
 
@@ -21,7 +22,7 @@ def run(backend, name, pictures, batched):
     return scores
 
 
-@pytest.mark.parametrize("name", light.named_params())
+@pytest.mark.parametrize("name", LIGHT)
 def test_a_light_model_shares_batches_and_with_the_batch_mean_it_runs_row_by_row(name):
     data, pictures = light.light_model(name), light.images(3, seed=7)
     backend = InProcessBackend(SessionOptions(threads=2), None)

@@ -3,10 +3,11 @@ import pytest
 
 from assayd.graph.programs import programs_of
 from tests.models import light
+from tests.models.params import LIGHT
 from tests.models.run import session
 
 
-@pytest.mark.parametrize("name", light.named_params())
+@pytest.mark.parametrize("name", LIGHT)
 def test_a_light_model_answers_like_a_network_and_opens(name):
     model = light.light_model(name)
     programs = programs_of(model)
