@@ -44,6 +44,7 @@ from assayd.api.listener import Listener, channel_arguments
 from assayd.api.model_servicer import ModelServicer
 from assayd.api.pace import Pace
 from assayd.api.server_servicer import ServerServicer
+from assayd.api.unread import Unread
 from assayd.engine.backend import Backend
 from assayd.engine.fleet import Device, Fleet
 from assayd.engine.models import LoadedModels
@@ -113,7 +114,9 @@ class App:
         )
         room = Room(_bytes_in_flight(settings), settings.max_message_bytes, settings.tenant_share if asks_who else 1.0)
         deadlines = Deadlines(settings.default_deadline_s, settings.max_deadline_s)
-        self._interceptor = CallInterceptor(self._metrics, door, room, deadlines, message_s=settings.max_message_s)
+        self._interceptor = CallInterceptor(
+            self._metrics, door, room, deadlines, Unread(settings.max_unread_s), message_s=settings.max_message_s
+        )
         self._health = health.HealthServicer()
         self._server = grpc.aio.server(interceptors=[self._interceptor], options=channel_arguments(settings))
         self._probes = grpc.aio.server(options=channel_arguments(settings, probes=True))

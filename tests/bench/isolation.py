@@ -27,8 +27,9 @@ def measure(effort: Effort, flags: tuple[str, ...], nets: tuple[str, ...]) -> It
     """Milliseconds a batch and a call of a small model (of fewer batches each costs more), share of a net's rate."""
     with (
         tempfile.TemporaryDirectory() as folder,
-        ServerProcess(Path(folder) / "process", *flags, "--isolation", "process") as apart,
-        ServerProcess(Path(folder) / "none", *flags, "--isolation", "none") as within,
+        # One store: what the first one's sweep chose is kept there, and both run the same batches.
+        ServerProcess(Path(folder) / "store", *flags, "--isolation", "process") as apart,
+        ServerProcess(Path(folder) / "store", *flags, "--isolation", "none") as within,
         assay.Client(apart.address) as far,
         assay.Client(within.address) as near,
     ):

@@ -13,6 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 import assay
 from assay.requests import explain_request
+from assay.v1 import explain_service_pb2 as pb
 from assayd.api.auth.tokens import new_token
 from tests.integration.server import ServerProcess, wait_until
 from tests.models import zoo
@@ -118,6 +119,23 @@ def test_answers_that_nobody_reads_are_held_and_counted(server, good):
         wait_until(lambda: refused(server) > earlier, 60)
         assert rss_bytes(server) - before < 8 * IN_FLIGHT
     wait_until(lambda: under_way(server) <= 1, 30)
+
+
+def test_a_caller_that_reads_nothing_more_keeps_no_place(tmp_path):
+    """Its answer has no end, and it sets no deadline; its connection stays."""
+    with (
+        ServerProcess(tmp_path / "store", *flags(max_unread_s=1)) as server,
+        assay.Client(server.address) as client,
+        RawCaller(server.address, window=100) as caller,
+    ):
+        client.upload_model(zoo.mlp(), name="good")
+        first = pb.ExplainManyRequest(request=explain_request("good", {"x": X}, ELEMENTS, target=0))
+        body = first.SerializeToString()
+        caller.send(caller.open("ExplainService/ExplainMany"), prefixed(len(body)) + body)
+        wait_until(lambda: under_way(server), 30)
+        wait_until(lambda: not under_way(server), 30)
+        caller.read(0.1)
+        assert not caller.ended
 
 
 def refused(server):

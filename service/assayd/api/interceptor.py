@@ -20,6 +20,7 @@ from assayd.api.deadlines import Deadlines
 from assayd.api.door import Door
 from assayd.api.holding import Holding, Room
 from assayd.api.status import code_of, new_incident, to_status
+from assayd.api.unread import Unread
 from assayd.errors import AssayError, DeadlinePassed, Draining, Unparsable, no_descriptors
 from assayd.explain.deadline import before
 from assayd.metrics import Metrics
@@ -49,6 +50,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         door: Door | None = None,
         room: Room | None = None,
         deadlines: Deadlines | None = None,
+        unread: Unread | None = None,
         *,
         message_s: float = 120.0,
     ) -> None:
@@ -56,6 +58,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._door = door or Door()
         self._room = room or Room()
         self._deadlines = deadlines or Deadlines()
+        self._unread = unread or Unread()
         self._message_s = message_s
         self.draining = False
         self._ended = False
@@ -158,6 +161,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 raise
             self._end(call, grpc.StatusCode.OK)
             context.set_trailing_metadata(_trailers(call))
+            self._unread.last(call)
             return response
 
         return answer
@@ -172,7 +176,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 self._enter(call, context)
                 self._deadlines.give(call)  # held by who answers: between two answers nothing of ours can be ended
                 async for response in inner(await read(raw, call.holding), context):
-                    yield response
+                    with self._unread.message(call):
+                        yield response
             except BaseException as error:
                 await self._fail(call, context, error)
                 raise

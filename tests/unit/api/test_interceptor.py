@@ -13,6 +13,7 @@ from assay.v1 import explain_service_pb2, model_service_pb2, server_service_pb2
 from assayd.api.call import CURRENT
 from assayd.api.deadlines import Deadlines
 from assayd.api.interceptor import CallInterceptor
+from assayd.api.unread import Unread
 from assayd.errors import DeadlinePassed, QueueFull
 from assayd.metrics import Metrics
 from tests.unit.explain.made import until
@@ -340,6 +341,42 @@ async def test_where_it_does_nothing_the_caller_hears_it_from_us(interceptor, le
         await call(interceptor, too_late, context)
     assert context.aborted == (grpc.StatusCode.DEADLINE_EXCEEDED, "too late")
     assert ended(interceptor, "DEADLINE_EXCEEDED") == 1
+
+
+async def taking(seconds, made):
+    """What the library does: takes messages, and writes each of them."""
+    async for _ in made:
+        await asyncio.sleep(seconds)
+
+
+async def test_a_stream_that_nobody_reads_is_ended():
+    interceptor = CallInterceptor(Metrics(), unread=Unread(0.05))
+    stream = await wrapped(interceptor, count, streams=True)
+    task = asyncio.create_task(taking(1000, stream("request", Context())))
+    async with asyncio.timeout(30):
+        await asyncio.wait([task])
+    assert task.cancelled()
+    del task
+    gc.collect()  # what it held of the stream is closed then
+    await until(lambda: ended(interceptor, "CANCELLED") == 1)
+
+
+async def test_an_answer_that_nobody_reads_is_ended(interceptor):
+    async def answer_and_write():
+        await call(CallInterceptor(Metrics(), unread=Unread(0.05)), ok)
+        await asyncio.sleep(1000)
+
+    task = asyncio.create_task(answer_and_write())
+    async with asyncio.timeout(30):
+        await asyncio.wait([task])
+    assert task.cancelled()
+
+
+async def test_who_reads_slowly_and_steadily_is_not():
+    interceptor = CallInterceptor(Metrics(), unread=Unread(2.0))
+    stream = await wrapped(interceptor, count, streams=True)
+    await taking(0.75, stream("request", Context()))
+    assert ended(interceptor, "OK") == 1
 
 
 async def count(request, context):
