@@ -217,6 +217,20 @@ def test_interrupted_it_can_be_gone_on_with(server, tmp_path):
     assert done.stdout.splitlines()[-1] == f"out: {10 - kept} instances kept, {kept} {were} there before"
 
 
+def test_interrupted_before_the_last_one_is_counted_it_is_told_all_the_same(run, monkeypatch):
+    def cut_short(keeping, *_):
+        for _ in keeping:
+            if keeping.kept:
+                break
+        keeping.kept = 0
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("assay.cli.data_set._followed", cut_short)
+    status, out, err = run(KEPT)
+    assert (status, out) == (130, "")
+    assert err == "assay: 1 of 10 instances are kept in out; the same command goes on from there\n"
+
+
 # ---- replay, verify, compare, delete -----------------------------------------------------------------------------
 
 

@@ -55,8 +55,8 @@ def _kept(args: argparse.Namespace, evidence: Evidence, run: Keeping, model: Mod
     try:
         _followed(run, seen, Counter(len(data), lambda: run.skipped))
     except (AssayError, KeyboardInterrupt, OSError):
-        if run.kept:
-            there = run.kept + run.skipped
+        # What lies in the folder: the last instance may be there and not be counted yet.
+        if (there := len(evidence.done())) > run.skipped:
             said = f"{there:,} of {len(data):,} instances are kept in {evidence.folder}"
             print(f"assay: {said}; the same command goes on from there", file=sys.stderr)
         raise
