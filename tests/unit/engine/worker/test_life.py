@@ -52,13 +52,19 @@ def test_a_worker_outlives_the_thread_that_asked_for_it(backend):
     assert answers(backend)
 
 
-def test_a_kill_while_loading_is_seen_at_once_and_leaves_nothing(backend, pool):
+def endless_load(backend, pool):
+    """A load under way that comes to no end, and its process, which answers meanwhile."""
     load = pool.submit(backend.load, "m", models.loop(2**62))
     while not backend.workers():
         time.sleep(0.01)
     pid = pid_of(backend)
     busy(pid)
     assert answers(backend)
+    return load, pid
+
+
+def test_a_kill_while_loading_is_seen_at_once_and_leaves_nothing(backend, pool):
+    load, pid = endless_load(backend, pool)
     stop(pid)
     assert backend.ping("m")
     assert not answers(backend, seconds=0.1)
@@ -116,12 +122,7 @@ def test_a_death_is_seen_though_nobody_asks(backend):
 
 def test_one_that_is_stopped_is_found_though_it_may_be_silent_for_long(backend, pool):
     """While it loads; one that isn't stopped has the patience that a large file needs."""
-    load = pool.submit(backend.load, "m", models.loop(2**62))
-    while not backend.workers():
-        time.sleep(0.01)
-    pid = pid_of(backend)
-    busy(pid)
-    assert answers(backend)
+    load, pid = endless_load(backend, pool)
     assert backend._processes["m"]._patience_s() > 5
     stop(pid)
     end = time.monotonic() + 5
