@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from assayd.engine.backend import Chunk
+from assayd.engine.choose import chooser, others_of
 from assayd.engine.traces import Trace, Traces
-from assayd.types.arrays import Array, Ids
+from assayd.types.arrays import Array
 from assayd.types.rows import BoxRows, MaskRows, NudgeRows, PlainRows, RowBlock, SampleRows
 from assayd.types.subject import Subject
 
@@ -40,14 +41,15 @@ def realise_chunk(chunk: Chunk, out: Mapping[str, Array], traces: Traces | None 
 
 def realise_block(subject: Subject, block: RowBlock, out: Mapping[str, Array]) -> None:
     """Write one block. out: by input name, [len(block), *input]."""
+    if isinstance(block, MaskRows):
+        _mask(subject, block, out)
+        return
     for name, view in out.items():
         if not (isinstance(block, SampleRows) and name in block.values):
             view[...] = subject.inputs[name]
     match block:
         case PlainRows():
             _plain(subject, block, out)
-        case MaskRows():
-            _mask(subject, block, out)
         case BoxRows():
             _box(subject, block, out)
         case NudgeRows():
@@ -98,22 +100,28 @@ def _boxes(block: BoxRows, rank: int) -> Iterator[tuple[tuple[slice, ...], int]]
 def _mask(subject: Subject, block: MaskRows, out: Mapping[str, Array]) -> None:
     if subject.segments is None:
         raise AssertionError("mask rows need segments")
-    fractional = np.issubdtype(block.keep.dtype, np.floating)
     # One more column, always kept, is where the segment -1 points.
     keep = np.concatenate([block.keep, np.ones((len(block), 1), block.keep.dtype)], axis=1)
-    absent = keep == 0
-    for name, ids in subject.segments.ids.items():
-        x, baselines, view = subject.inputs[name], subject.baselines[name], out[name]
+    for name, view in out.items():
+        x, ids = subject.inputs[name], subject.segments.ids.get(name)
+        if ids is None:
+            view[...] = x
+            continue
+        baselines, at = subject.baselines[name], ids.astype(np.intp)
+        choice = chooser(x, baselines, keep)
         for rows in _groups(len(block), x.size):
-            others = _others(baselines, block.baseline[rows])
-            np.copyto(view[rows], others, where=absent[rows].take(ids, axis=1))
-            if fractional:
-                k = keep[rows].take(ids, axis=1)
-                mixed = (k > 0) & (k < 1)
-                if mixed.any():
-                    with np.errstate(invalid="ignore"):  # what isn't finite isn't mixed, but is computed
-                        blend = x * k + others * (1 - k)
-                    np.copyto(view[rows], blend.astype(x.dtype, copy=False), where=mixed)
+            choice.write(rows, at, block.baseline[rows], view[rows])
+            if np.issubdtype(keep.dtype, np.floating):
+                _mix(x, others_of(baselines, block.baseline[rows]), keep[rows].take(at, axis=1), view[rows])
+
+
+def _mix(x: Array, others: Array, k: Array, view: Array) -> None:
+    """What is neither x nor the baseline."""
+    mixed = (k > 0) & (k < 1)
+    if mixed.any():
+        with np.errstate(invalid="ignore"):  # what isn't finite isn't mixed, but is computed
+            blend = x * k + others * (1 - k)
+        np.copyto(view, blend.astype(x.dtype, copy=False), where=mixed)
 
 
 def _nudge(subject: Subject, block: NudgeRows, out: Mapping[str, Array]) -> None:
@@ -134,8 +142,3 @@ def _groups(rows: int, elements: int) -> Iterator[slice]:
     """Small rows go many at once, large ones one by one, so that what is computed on the way stays in the cache."""
     step = max(1, _ELEMENTS_AT_ONCE // max(1, elements))
     return (slice(start, start + step) for start in range(0, rows, step))
-
-
-def _others(baselines: Array, numbers: Ids) -> Array:
-    """Each row's baseline: [*input] where all have the same, [n, *input] where they don't."""
-    return baselines[numbers[0], ...] if (numbers == numbers[0]).all() else baselines[numbers]

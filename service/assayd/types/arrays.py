@@ -1,6 +1,7 @@
 """Names for the numpy arrays that the rooms exchange.
 
-Spelt out: models' processes read them at run time, and `NDArray` is an alias that hides what it stands for in numpy 2.5.
+Spelt out: the codec of models' processes reads them at run time, and numpy's `NDArray` hides what it stands for since
+numpy 2.5.
 """
 
 from __future__ import annotations
