@@ -11,6 +11,7 @@ from hashlib import sha256
 
 import numpy as np
 from cachetools import LRUCache
+from cachetools.keys import hashkey
 
 from assayd.features.segments import segments_of
 from assayd.types.arrays import Array
@@ -43,7 +44,7 @@ class SegmentCache:
             (n, x.shape, spatial_axes.get(n), channel_axis.get(n), feature_names.get(n), _content(x) if look else None)
             for n, x in inputs.items()
         )
-        key = (spec, spec_groups, *of_inputs)
+        key = hashkey(spec, spec_groups, *of_inputs)  # hashed once, since a table may have many groups
         with self._lock:
             known = self._known.get(key)
             if known is not None:

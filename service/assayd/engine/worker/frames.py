@@ -123,14 +123,18 @@ class Wire:
         if header_bytes > self._limits.header_bytes or payload_bytes > self._limits.payload_bytes:
             raise Malformed("a message exceeds the limits")
         header = bytearray(header_bytes)
-        self._fill(memoryview(header))
         payload: Bytes = np.empty(payload_bytes, np.uint8)
-        self._fill(payload.data)
+        self._fill(memoryview(header), payload.data)
         return Received(bytes(header), payload, len(prefix) + header_bytes + payload_bytes, fd)
 
-    def _fill(self, room: memoryview) -> None:
-        while room:
-            count = self._end.recv_into(room)
+    def _fill(self, *room: memoryview) -> None:
+        """At once as far as it has come: each way to the system lets other threads in between."""
+        left = [part for part in room if part.nbytes]
+        while left:
+            count = self._end.recvmsg_into(left)[0]
             if not count:
                 raise EOFError
-            room = room[count:]
+            while left and count >= left[0].nbytes:
+                count -= left.pop(0).nbytes
+            if count:
+                left[0] = left[0][count:]
