@@ -80,7 +80,7 @@ class DataSet:
                 part, result = arrived
                 message = await encoded(partial(self.encode, part.request), result)
                 message.position = part.first + result.position
-                for event in chunked(message):
+                async for event in chunked(message):
                     yield event
                 done += 1
                 part.unsent -= 1

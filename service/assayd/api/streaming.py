@@ -6,16 +6,15 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
-from hashlib import sha256
 from typing import Any, TypeAlias
 
 from assay.v1 import explain_pb2
 from assay.v1 import explain_service_pb2 as pb
-from assay.v1.tensor_pb2 import Tensor
 from assayd.api.codec.responses import numbers_in
 from assayd.explain.explainer import OnInstance, Result
 from assayd.explain.outcome import Explained
 from assayd.scheduler.work import Job
+from assayd.store.digests import digest_of
 
 CHUNK_BYTES = 1024 * 1024
 PROGRESS_SECONDS = 0.1
@@ -45,7 +44,7 @@ async def events(
                 yield progress(job, done, instances)
                 continue
             done += 1
-            for event in chunked(await encoded(encode, result)):
+            async for event in chunked(await encoded(encode, result)):
                 yield event
         yield await task
     finally:
@@ -90,23 +89,24 @@ def progress(job: Job, done: int, instances: int) -> pb.ExplainStreamResponse:
     return pb.ExplainStreamResponse(progress=said)
 
 
-def chunked(result: explain_pb2.InstanceResult) -> Iterator[pb.ExplainStreamResponse]:
+async def chunked(result: explain_pb2.InstanceResult) -> AsyncIterator[pb.ExplainStreamResponse]:
     """An instance, its large tensors ahead of it in parts and by digest inside it."""
     rows = result.rows
     named = (result.feature_values, result.feature_errors, rows.keep, rows.scores, rows.features, rows.steps)
     blocks = [tensor for block in result.jacobian for tensor in (block.values, block.errors)]
     for tensor in (*named, *blocks, *rows.samples.values(), *result.maps.values(), *result.map_errors.values()):
-        if len(tensor.data) > CHUNK_BYTES:
-            yield from _parts(tensor)
+        data = tensor.data
+        if len(data) > CHUNK_BYTES:
+            digest = await asyncio.to_thread(digest_of, data)
+            for part in _parts(data, digest):
+                yield part
+            tensor.digest = digest
     yield pb.ExplainStreamResponse(instance=result)
 
 
-def _parts(tensor: Tensor) -> Iterator[pb.ExplainStreamResponse]:
-    data = tensor.data
-    digest = "sha256:" + sha256(data).hexdigest()
+def _parts(data: bytes, digest: str) -> Iterator[pb.ExplainStreamResponse]:
     for offset in range(0, len(data), CHUNK_BYTES):
         chunk = pb.TensorChunk(
             digest=digest, offset=offset, size_bytes=len(data), data=data[offset : offset + CHUNK_BYTES]
         )
         yield pb.ExplainStreamResponse(chunk=chunk)
-    tensor.digest = digest

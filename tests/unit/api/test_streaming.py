@@ -58,8 +58,8 @@ def result(place):
         lambda r: r.map_errors["x"],
     ],
 )
-def test_large_tensors_go_ahead_in_parts_and_are_found_by_their_digest(place):
-    *parts, last = chunked(result(place))
+async def test_large_tensors_go_ahead_in_parts_and_are_found_by_their_digest(place):
+    *parts, last = [event async for event in chunked(result(place))]
     chunks = [event.chunk for event in parts]
     assert all(len(c.data) <= CHUNK_BYTES for c in chunks)
     assert {c.size_bytes for c in chunks} == {BIG.nbytes}
@@ -74,10 +74,10 @@ def test_large_tensors_go_ahead_in_parts_and_are_found_by_their_digest(place):
     assert last.ByteSize() < CHUNK_BYTES
 
 
-def test_what_is_small_goes_in_one():
+async def test_what_is_small_goes_in_one():
     made = explain_pb2.InstanceResult(position=7)
     made.feature_values.CopyFrom(encode_tensor(BIG[: CHUNK_BYTES // 8]))
-    (only,) = chunked(made)
+    (only,) = [event async for event in chunked(made)]
     assert only.instance.feature_values.WhichOneof("content") == "data"
 
 
