@@ -6,11 +6,15 @@ a row did. Bits have no runs: baseline ^ ((x ^ baseline) & mask) is either, what
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from types import EllipsisType
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
 from assayd.types.arrays import Array, Ids
+
+Part: TypeAlias = tuple[slice | EllipsisType, ...]
+"""An index of an instance's axes."""
 
 _WORDS = {1: np.int8, 2: np.int16, 4: np.int32, 8: np.int64}
 
@@ -18,9 +22,9 @@ _WORDS = {1: np.int8, 2: np.int16, 4: np.int32, 8: np.int64}
 class Chooser(Protocol):
     """Of one input of one instance."""
 
-    def write(self, rows: slice, ids: Array, baseline: Ids, view: Array) -> None:
-        """Write rows. ids: intp, each element's column of `keep`, broadcastable to the input. baseline: the number of
-        each row's, int32 [n]. view: [n, *input].
+    def write(self, rows: slice, part: Part, ids: Array, baseline: Ids, view: Array) -> None:
+        """Write a part of rows. part: of the input. ids: intp, the column of `keep` of each of its elements,
+        broadcastable to it. baseline: the number of each row's, int32 [n]. view: [n, *part].
         """
 
 
@@ -43,9 +47,10 @@ class _Copies:
         self._baselines = baselines
         self._absent = keep == 0
 
-    def write(self, rows: slice, ids: Array, baseline: Ids, view: Array) -> None:
-        view[...] = self._x
-        np.copyto(view, others_of(self._baselines, baseline), where=self._absent[rows].take(ids, axis=1))
+    def write(self, rows: slice, part: Part, ids: Array, baseline: Ids, view: Array) -> None:
+        view[...] = self._x[part]
+        others = others_of(self._baselines[:, *part], baseline)
+        np.copyto(view, others, where=self._absent[rows].take(ids, axis=1))
 
 
 class _Bits:
@@ -58,12 +63,12 @@ class _Bits:
         self._masks = -(keep != 0).astype(np.int8)
         self._is_zero = not self._baselines.any()
 
-    def write(self, rows: slice, ids: Array, baseline: Ids, view: Array) -> None:
+    def write(self, rows: slice, part: Part, ids: Array, baseline: Ids, view: Array) -> None:
         masks, out = self._masks[rows].take(ids, axis=1).astype(self._words, copy=False), view.view(self._words)
         if self._is_zero:
-            np.bitwise_and(self._x, masks, out=out)
+            np.bitwise_and(self._x[part], masks, out=out)
             return
-        others = others_of(self._baselines, baseline)
-        np.bitwise_xor(self._x, others, out=out)
+        others = others_of(self._baselines[:, *part], baseline)
+        np.bitwise_xor(self._x[part], others, out=out)
         np.bitwise_and(out, masks, out=out)
         np.bitwise_xor(out, others, out=out)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from assayd.engine.backend import Chunk
-from assayd.engine.choose import chooser, others_of
+from assayd.engine.choose import Part, chooser, others_of
 from assayd.engine.traces import Trace, Traces
 from assayd.types.arrays import Array
 from assayd.types.rows import BoxRows, MaskRows, NudgeRows, PlainRows, RowBlock, SampleRows
@@ -109,9 +109,12 @@ def _mask(subject: Subject, block: MaskRows, out: Mapping[str, Array]) -> None:
             continue
         baselines, at = subject.baselines[name], ids.astype(np.intp)
         choice = chooser(x, baselines, keep)
-        for rows in _groups(len(block), x.size):
-            choice.write(rows, at, block.baseline[rows], view[rows])
-            if np.issubdtype(keep.dtype, np.floating):
+        for part in _parts(at, x.size):
+            size = x[part].size
+            for rows in _groups(len(block), size, least=2):
+                choice.write(rows, part, at[part], block.baseline[rows], view[rows, *part])
+        if np.issubdtype(keep.dtype, np.floating):
+            for rows in _groups(len(block), x.size):
                 _mix(x, others_of(baselines, block.baseline[rows]), keep[rows].take(at, axis=1), view[rows])
 
 
@@ -138,7 +141,20 @@ def _nudge(subject: Subject, block: NudgeRows, out: Mapping[str, Array]) -> None
             view[rows][(row, *at)] = (x[at] + block.step[rows][row] * scale[at]).astype(x.dtype, copy=False)
 
 
-def _groups(rows: int, elements: int) -> Iterator[slice]:
+def _groups(rows: int, elements: int, least: int = 1) -> Iterator[slice]:
     """Small rows go many at once, large ones one by one, so that what is computed on the way stays in the cache."""
-    step = max(1, _ELEMENTS_AT_ONCE // max(1, elements))
+    step = max(least, _ELEMENTS_AT_ONCE // max(1, elements))
     return (slice(start, start + step) for start in range(0, rows, step))
+
+
+def _parts(ids: Array, elements: int) -> Iterator[Part]:
+    """Large instances go in stripes, along the first axis that features vary on, so that a stripe of x and of the
+    features stays in the cache for all rows.
+    """
+    axis = next((a for a, extent in enumerate(ids.shape) if extent > 1), None)
+    if axis is None or elements <= 2 * _ELEMENTS_AT_ONCE:
+        yield (...,)
+        return
+    step = max(1, ids.shape[axis] * 2 * _ELEMENTS_AT_ONCE // elements)
+    for start in range(0, ids.shape[axis], step):
+        yield (*[slice(None)] * axis, slice(start, start + step))
