@@ -62,10 +62,11 @@ class Keeper:
 
     def _ping(self) -> list[Worker]:
         """A worker a model; those that are silent are ended."""
-        for worker in self._workers():
-            if worker.alive and not self._backend.ping(worker.digest):
-                self._backend.kill(worker.digest, SILENT)
-        return self._workers()
+        workers = self._workers()
+        silent = [w.digest for w in workers if w.alive and not self._backend.ping(w.digest)]
+        for digest in silent:
+            self._backend.kill(digest, SILENT)
+        return self._workers() if silent else workers
 
     def _workers(self) -> list[Worker]:
         # Behind those that run models come those that are about to leave; their model may have another by now.

@@ -176,6 +176,7 @@ class Life:
             self._pinged, self._starved_s = time.monotonic(), self._waited_s()
             self._pings += 1
             self._post(self._watch, framed(m.Watch, m.Ping(self._pings)))
+            return self.alive
         return self.alive and self.silent_s <= self._patience_s()
 
     @property

@@ -13,7 +13,7 @@ from pathlib import Path
 _PER_WORKER, _OTHERS = 8, 128
 """Descriptors: of a worker, while it starts, and of all else; half of what then is left is for callers."""
 _SHARE, _LEAST_BYTES = 0.8, 2 * 2**30
-_LATELY_S = 2.0
+_LATELY_S, _LOOK_S = 2.0, 0.5
 _CGROUPS = Path("/sys/fs/cgroup")
 
 
@@ -63,8 +63,12 @@ class MemoryKills:
         self._seen = deque([(clock(), count())])
 
     def look(self) -> None:
-        """To be called again and again, so that what lies back is forgotten."""
+        """To be called again and again, so that what lies back is forgotten. Looks twice a second: to read the
+        machine's counters takes half a millisecond.
+        """
         with self._lock:
+            if self._clock() - self._seen[-1][0] < _LOOK_S:
+                return
             self._seen.append((self._clock(), self._count()))
             while len(self._seen) > 1 and self._clock() - self._seen[1][0] >= _LATELY_S:
                 self._seen.popleft()

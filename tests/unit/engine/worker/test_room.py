@@ -68,6 +68,15 @@ def test_the_killer_was_at_work_lately_or_long_ago():
     assert not kills.lately()
 
 
+def test_the_counter_is_read_twice_a_second_at_most():
+    now, reads = [0.0], []
+    kills = MemoryKills(lambda: reads.append(now[0]) or 0, lambda: now[0])
+    for _ in range(16):
+        now[0] += 0.125
+        kills.look()
+    assert reads == [0, 0.5, 1, 1.5, 2]
+
+
 @pytest.mark.parametrize(("hard", "most"), [(200, 4), (1024, 56), (100, 1)])
 def test_the_number_of_workers_follows_from_the_descriptors(hard, most):
     code = (
