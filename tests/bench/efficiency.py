@@ -16,7 +16,7 @@ from tests.bench.pairs import Arm, Effort, ratio, timed
 from tests.bench.peers import PEERS
 from tests.bench.peers.peer import Peer
 
-_RAW_S = 3.0
+_RAW_S = 1.5
 """Most that one round of the raw loop takes: for large nets a part of the rows tells the rate."""
 
 _AGAIN_S = 3.0
@@ -48,7 +48,7 @@ def measure(case: Case, effort: Effort, pid: int) -> Iterator[Figure]:
             yield Figure(name, f"speed-up over {key}", "ratio", None, mark=case.workload.marks.get(key), failed=why)
         else:
             agreed[key], arms[key] = peer, Arm(peer.run, known_s=seconds)
-    times = timed(arms, controls, effort)
+    times = timed(arms, controls, effort, always=("service",))
     control, noise = (ratio(times, *pair).half_width for pair in (controls[0], controls[-1]))
     settings = f"{usage.rows_run} rows, raw batch {case.raw.batch}, {case.raw.model.threads} threads"
     yield Figure(

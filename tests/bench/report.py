@@ -15,7 +15,7 @@ def line(figure: Figure) -> str:
     """One figure on one line of a terminal."""
     cells = _cells(figure)
     value = f"{cells[1]} {figure.unit}".ljust(22)
-    return f"  {figure.what:<42}{value}{cells[2]:<20}{cells[3]:>7}  {cells[4]:<8}{cells[5]:<11}{cells[6]}".rstrip()
+    return f"  {figure.what:<52}{value}{cells[2]:<20}{cells[3]:>7}  {cells[4]:<8}{cells[5]:<11}{cells[6]}".rstrip()
 
 
 def markdown(machine: Mapping[str, object], figures: Sequence[Figure]) -> str:

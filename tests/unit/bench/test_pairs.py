@@ -63,6 +63,25 @@ def test_slow_arms_sit_out_later_rounds_but_not_those_of_a_control(clock):
     assert ratio(times, "slow", "a").value == pytest.approx(2)
 
 
+def test_quick_arms_run_next_to_each_other(clock):
+    seconds = {"a": 1.0, "slow": 20.0, "again": 10.0, "b": 1.0}
+    arms = {name: clock.arm(name, s, known_s=s) for name, s in seconds.items()}
+    timed(arms, [("a", "again")], EFFORT)
+    rounds = [clock.order[n : n + 4] for n in range(0, 8, 4)]
+    assert all(one[-1] == "slow" for one in rounds)
+
+
+def test_what_matters_runs_in_every_round_and_what_slow_arms_take_isnt_counted(clock):
+    effort = Effort(least=2, slow=1, most=9, seconds=50.0, arm_s=1e-9, load_s=0)
+    arms = {"a": clock.arm("a", 1.0, 2.0), "service": clock.arm("service", 9.0), "slow": clock.arm("slow", 500.0)}
+    times = timed(arms, [("a", "service")], effort)
+    assert [t is not None for t in times["slow"]] == [True, False, False, False, False]
+    assert times["service"] == [9.0] * 5
+    arms = {"a": clock.arm("a", 1.0), "again": clock.arm("again", 1.0, 2.0), "service": clock.arm("service", 9.0)}
+    assert None not in timed(arms, [("a", "again")], EFFORT, always=("service",))["service"]
+    assert None in timed(arms, [("a", "again")], EFFORT)["service"]
+
+
 def test_an_arm_that_does_a_part_counts_for_the_whole(clock):
     arms = {"whole": clock.arm("whole", 4.0), "part": clock.arm("part", 1.0, share=0.25)}
     assert ratio(timed(arms, [("whole", "whole")], EFFORT), "whole", "part").value == pytest.approx(1)
