@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
+import sys
 import tempfile
 import time
 import warnings
@@ -155,6 +157,7 @@ def _known(word: str, known: Sequence[str]) -> str:
 
 def main() -> None:
     """Run the benchmark."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that its server ends too
     os.environ.setdefault("TQDM_DISABLE", "1")
     warnings.simplefilter("ignore")  # peers have many, none about numbers
     Run(parsed()).measure()
