@@ -53,6 +53,7 @@ def record_of(
 ) -> bytes:
     """The record of one instance as canonical JSON (RFC 8785). devices: those that ran rows of it."""
     segments = {} if result.segments is None else result.segments.ids
+    of_request = _of(request)
     return canonical(
         {
             "format": FORMAT,
@@ -60,12 +61,7 @@ def record_of(
             "time": datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="milliseconds"),
             "tenant": request.caller.tenant,
             "key": result.key,
-            "model": {
-                "name": request.model.name,
-                "version": request.model.version,
-                "digest": request.model.digest,
-                "spec_digest": request.model.spec_digest,
-            },
+            "model": of_request.model,
             "method": {
                 "name": request.method_name,
                 "revision": request.method.revision,
@@ -73,7 +69,7 @@ def record_of(
                 "settled": described(result.attribution.settled),
             },
             "request": request.as_sent.of(result.position),
-            "layouts": described(request.layouts),
+            "layouts": of_request.layouts,
             "seed": str(request.seed),
             "generator": "Philox4x64-10",
             "inputs": _digests(subject.inputs),
@@ -86,19 +82,57 @@ def record_of(
             "results": _results(result),
             "completion": "partial" if result.partial else "full",
             "rows": {"asked": result.rows_asked, "scored": result.rows_scored, "run": result.rows_run},
-            "engine": {
+            "engine": of_request.engine(model, devices),
+            "versions": stack.said,
+        }
+    )
+
+
+class _OfRequest:
+    """What the records of a request's instances share, written once."""
+
+    def __init__(self, request: ExplainRequest) -> None:
+        about, self._exact, self._reproducible = request.model, request.exact, request.reproducible
+        self.model = Canonical(
+            {
+                "name": about.name,
+                "version": about.version,
+                "digest": about.digest,
+                "spec_digest": about.spec_digest,
+            }
+        )
+        self.layouts = Canonical(described(request.layouts))
+        self._engine: tuple[LoadedModel, frozenset[str], Canonical] | None = None
+
+    def engine(self, model: LoadedModel, devices: Collection[str]) -> Canonical:
+        """How rows were run; on another device, or by a model loaded anew, the next instance's may be run otherwise."""
+        of, known = frozenset(devices), self._engine
+        if known is not None and known[0] is model and known[1] == of:
+            return known[2]
+        said = Canonical(
+            {
                 "device": model.device,
                 "devices": sorted(devices),
                 "provider": model.provider,
                 "threads": model.threads,
-                "precision": "fp32" if request.exact else model.precision,
-                "precision_error": 0.0 if request.exact else model.precision_error,
+                "precision": "fp32" if self._exact else model.precision,
+                "precision_error": 0.0 if self._exact else model.precision_error,
                 "batching": described(model.batching),
-                "reproducible": request.reproducible,
-            },
-            "versions": stack.said,
-        }
-    )
+                "reproducible": self._reproducible,
+            }
+        )
+        self._engine = (model, of, said)
+        return said
+
+
+_of_requests: WeakKeyDictionary[ExplainRequest, _OfRequest] = WeakKeyDictionary()
+
+
+def _of(request: ExplainRequest) -> _OfRequest:
+    found = _of_requests.get(request)
+    if found is None:
+        found = _of_requests[request] = _OfRequest(request)
+    return found
 
 
 _described: WeakKeyDictionary[Method, Canonical] = WeakKeyDictionary()
