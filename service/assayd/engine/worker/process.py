@@ -34,6 +34,8 @@ from assayd.types.subject import Subject
 log = logging.getLogger(__name__)
 
 _MOST_SESSIONS = 100
+_MOST_GONE, _LARGE_BYTES = 64, 64 * 1024
+"""So many small subjects that are over may stay in the worker until the next ping: each message wakes it."""
 
 
 class WorkerBug(RuntimeError):
@@ -51,9 +53,12 @@ class Waiting:
 
 @dataclass(eq=False)
 class _Sent:
-    """A subject that the worker may hold. doubtful: what it went with failed, so that it may not have come."""
+    """A subject that the worker may hold. doubtful: what it went with failed, so that it may not have come. large: the
+    worker is to be told at once when it is over.
+    """
 
     subject: weakref.ref[Subject]
+    large: bool
     doubtful: bool = False
 
 
@@ -75,6 +80,7 @@ class Process(Life):
         self._shared, self._shared_to_run = Shared(), Shared()
         self._known: dict[int, _Sent] = {}
         self._gone: deque[int] = deque()
+        self._large_gone = False
         self._dropped: deque[int] = deque()
         self._batches = 0
         self._tickets = count()
@@ -198,7 +204,7 @@ class Process(Life):
             self._batch_done()
             raise
         finally:
-            self._send_gone()
+            self._send_gone_if_due()
         return Waiting(batch, self, ticket)
 
     def _send_rows(self, batch: Batch) -> int:
@@ -225,7 +231,7 @@ class Process(Life):
         finally:
             self._prepare.lock.release()
         self._counters.add(row_bytes=frame.size)
-        self._send_gone()
+        self._send_gone_if_due()
         return Waiting(batch, self, rows.ticket)
 
     def _to_prepare(self, batch: Batch, *, posted: bool = False) -> m.Prepare:
@@ -249,7 +255,7 @@ class Process(Life):
                 answer = self._ask_with_rows(self._run, m.Running, m.Score(rows), rows, m.RunAnswer, vet)
         finally:
             self._batch_done()
-            self._send_gone()
+            self._send_gone_if_due()
         return [_apart(batch, results) for batch, results in zip(batches, answer.batches, strict=True)]
 
     def _rows_of(self, batch: Batch) -> m.Prepare:
@@ -257,13 +263,14 @@ class Process(Life):
         with self._state:
             subjects = {chunk.subject.number: chunk.subject for chunk in batch.chunks}
             new = [subject for number, subject in subjects.items() if not self._has(number)]
-            for subject in new:
-                self._known[subject.number] = _Sent(weakref.ref(subject, partial(self._forgotten, subject.number)))
+            parts = tuple(m.SubjectParts.of(subject) for subject in new)
+            for subject, sent in zip(new, parts, strict=True):
+                held = weakref.ref(subject, partial(self._forgotten, subject.number))
+                self._known[subject.number] = _Sent(held, large=sent.size_bytes > _LARGE_BYTES)
         readouts, numbers = distinct(batch.chunks)
         chunks = np.array(
             [(chunk.subject.number, n, chunk.rows) for chunk, n in zip(batch.chunks, numbers, strict=True)], np.int64
         )
-        parts = tuple(m.SubjectParts.of(subject) for subject in new)
         rows, how = stacked(batch.chunks), (batch.steady, batch.exact)
         return m.Prepare(parts, batch.batched, batch.padded, readouts, chunks, rows, *how)
 
@@ -316,7 +323,7 @@ class Process(Life):
         """As `Backend.drop`."""
         self._dropped.append(waiting.ticket)
         self._batch_done()
-        self._send_gone()
+        self._send_gone_if_due()
 
     def terminate(self) -> None:
         """Ask the batch that is running to stop; its `run` then raises Terminated. Doesn't wait for it."""
@@ -350,19 +357,30 @@ class Process(Life):
         return sent is not None and not sent.doubtful
 
     def release(self, number: int) -> None:
-        """No more rows of this subject will come. Doesn't wait for the worker."""
-        if self._known.pop(number, None) is not None:
+        """No more rows of this subject will come. Doesn't wait for the worker, which hears of small ones later."""
+        if (sent := self._known.pop(number, None)) is not None:
             self._gone.append(number)
-            self._send_gone()
+            self._large_gone |= sent.large
+            self._send_gone_if_due()
+
+    def ping(self) -> bool:
+        """As `Life.ping`; the worker hears of all that is over."""
+        self._send_gone()
+        return super().ping()
 
     def _forgotten(self, number: int, _: weakref.ref[Subject]) -> None:
         """Nobody holds the subject any more. Called wherever the garbage collector stands, so this mustn't wait."""
         self.release(number)
 
+    def _send_gone_if_due(self) -> None:
+        if self._dropped or self._large_gone or len(self._gone) >= _MOST_GONE:
+            self._send_gone()
+
     def _send_gone(self) -> None:
         """Tell the worker, behind the batches that may still need them; whoever is preparing one does it afterwards."""
         while (self._gone or self._dropped) and self._prepare.lock.acquire(blocking=False):
             try:
+                self._large_gone = False
                 numbers, tickets = _taken(self._gone), _taken(self._dropped)
                 if not self._post(self._prepare, framed(m.Making, m.Release(numbers, tickets))):
                     self._gone.extend(numbers)

@@ -77,21 +77,34 @@ def test_a_subject_that_is_over_is_forgotten(backend, how):
         del batch
         gc.collect()
     assert not known
-    assert not backend._processes["m"]._gone  # told already: nothing was being prepared
+    backend.ping("m")
+    assert not backend._processes["m"]._gone
     run(backend, samples(rows(2)))
 
 
-def test_subjects_that_go_while_a_batch_is_prepared_are_told_of_afterwards(backend):
-    backend.load("m", zoo.linear())
-    batch = samples(rows(2))
+def test_large_subjects_that_go_while_a_batch_is_prepared_are_told_of_afterwards(backend):
+    backend.load("m", zoo.linear(20_000))
+    batch = samples(rows(2, 20_000))
     run(backend, batch)
     process = backend._processes["m"]
     with process._prepare.lock:
         backend.release(batch.chunks[0].subject.number)
         assert len(process._gone) == 1
-    run(backend, samples(rows(2, seed=1)))
+    run(backend, samples(rows(2, 20_000, seed=1)))
     assert not process._gone
     run(backend, batch)
+
+
+def test_small_subjects_that_go_are_told_of_together(backend):
+    backend.load("m", zoo.linear())
+    process = backend._processes["m"]
+    for number in range(1, 64):
+        run(backend, samples(rows(2, seed=number)))
+        gc.collect()
+        assert len(process._gone) == number
+    run(backend, samples(rows(2)))
+    gc.collect()
+    assert not process._gone
 
 
 def test_large_rows_cross_in_shared_memory(backend):

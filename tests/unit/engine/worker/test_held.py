@@ -59,6 +59,7 @@ def subject_of_ones():
 
 def settled(ends):
     """What was posted before has been read: questions of that conversation are answered in turn."""
+    ends.front.ping()
     ends.front.run(ends.front.prepare(batch(subject_of_ones())))
 
 
