@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -17,13 +18,15 @@ from tests.bench.pairs import Effort
 
 CALLERS = (1, 4, 16)
 HEAVY_ROWS = 10_000
+_TURN_S = 600.0
+"""Of a call among 16, each of which takes seconds."""
 _LIGHT_SHARE = 0.2
 """Of the device's time that light jobs ask for."""
 
 
 def equal_callers(case: Case, effort: Effort, curves: Curves) -> Iterator[Figure]:
     """Rows/s over the raw rate, latencies, and how evenly rows were shared."""
-    ask = _ask(case, case.method)
+    ask = replace(_ask(case, case.method), patience_s=_TURN_S)
     raw = case.raw.swept[case.raw.model.threads, case.raw.batch]
     for callers in CALLERS:
         name = f"{case.subject.name}: {case.workload.name}, {callers} callers"

@@ -21,7 +21,7 @@ import numpy as np
 import assay
 
 _PATIENCE_S = 30.0
-"""Deadline of a call that isn't streamed: nobody waits so long, and a slow server shan't hold up the run for ever."""
+"""Of a decision: nobody waits so long, and a slow server shan't hold up the run for ever."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +29,7 @@ class Ask:
     """A call, over and over.
 
     x: [n, *input], from which each call takes the next `count` instances. stream: by explain_stream, for the time to
-    the first progress.
+    the first progress. patience_s: each call's deadline.
     """
 
     address: str
@@ -42,6 +42,7 @@ class Ask:
     count: int = 1
     stream: bool = False
     priority: str = "normal"
+    patience_s: float = _PATIENCE_S
 
 
 @dataclass(frozen=True)
@@ -238,7 +239,7 @@ class _Caller:
             "layout": ask.layout,
             "priority": ask.priority,
             "keys": keys,
-            "timeout": _PATIENCE_S * (20 if ask.stream else 1),
+            "timeout": ask.patience_s * (20 if ask.stream else 1),
         }
         try:
             if not ask.stream:
