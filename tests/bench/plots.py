@@ -26,13 +26,19 @@ def draw(folder: Path, sweeps: Sweeps, curves: Mapping[str, Sequence[float]]) ->
         for axis, (name, rates) in zip(axes[0], sweeps.items(), strict=True):
             for threads in sorted({t for t, _ in rates}):
                 batches = sorted(b for t, b in rates if t == threads)
-                axis.plot(batches, [rates[threads, b] for b in batches], marker="o", label=f"{threads} threads")
+                axis.plot(
+                    batches,
+                    [rates[threads, b] for b in batches],
+                    marker="o",
+                    label=f"{threads} thread{'s' * (threads > 1)}",
+                )
             axis.set(xscale="log", xlabel="batch", ylabel="rows/s", title=name, ylim=(0, None))
             axis.legend()
         figure.savefig(folder / "rates.png", dpi=120)
         plt.close(figure)
     if curves:
-        figure, axis = plt.subplots(figsize=(9, 5.5), layout="constrained")
+        figure, axis = plt.subplots(figsize=(9, 7), layout="constrained")
+        axis.set_prop_cycle(color=plt.get_cmap("tab20").colors)
         for name, seconds in curves.items():
             finite = np.sort(np.asarray(seconds, np.float64)) * 1e3
             left = 1 - (np.arange(len(finite)) + 0.5) / len(finite)
@@ -40,6 +46,6 @@ def draw(folder: Path, sweeps: Sweeps, curves: Mapping[str, Sequence[float]]) ->
         axis.set(
             xscale="log", yscale="log", xlabel="ms after the intended start", ylabel="share of calls that take longer"
         )
-        axis.legend(fontsize=7)
+        figure.legend(fontsize=8, ncols=2, loc="outside lower center")
         figure.savefig(folder / "latencies.png", dpi=120)
         plt.close(figure)
