@@ -84,7 +84,7 @@ class Run:
     def _subject(self, name: str) -> Iterator[Figure]:
         """All figures of one model, on a server that has just that one."""
         asked, held = self.asked, subject(name)
-        raw = sweep(held.model, held.x[:1], asked.device, held.batches, asked.effort.arm_s * 2, held.output)
+        raw = sweep(held.model, held.x, asked.device, held.batches, asked.effort.arm_s * 2, held.output)
         self.sweeps[name] = raw.swept
         if "roofline" in asked.parts:
             yield from roofline.measure(held, raw, asked.effort)

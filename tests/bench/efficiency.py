@@ -32,8 +32,8 @@ def measure(case: Case, effort: Effort, pid: int) -> Iterator[Figure]:
     slow = time.perf_counter() - begun > _AGAIN_S
     arms = {
         "service": Arm(_calls(case)),
-        "raw": case.raw.arm(case.x[:1], usage.rows_run, _RAW_S),
-        "raw again": case.raw.arm(case.x[:1], usage.rows_run, _RAW_S),
+        "raw": case.raw.arm(case.subject.x, usage.rows_run, _RAW_S),
+        "raw again": case.raw.arm(case.subject.x, usage.rows_run, _RAW_S),
     }
     controls = [("raw", "raw again")]
     if case.workload.peers and not slow:

@@ -36,7 +36,7 @@ def measure(held: Subject, raw: Raw, effort: Effort) -> Iterator[Figure]:
         work = work_of(opened, {raw.model.input: (batch, *held.x.shape[1:])})
     except Uncounted:
         return
-    yield from roof(f"{held.name}: roofline", work, batch, raw.arm(held.x[:1], batch, 0.0), device, effort)
+    yield from roof(f"{held.name}: roofline", work, batch, raw.arm(held.x, batch, 0.0), device, effort)
 
 
 def roof(name: str, work: Work, batch: int, model: Arm, device: str, effort: Effort) -> Iterator[Figure]:
