@@ -5,7 +5,7 @@ Keep 0 and 1 select and never multiply: 0 * NaN is NaN, and NaN is how a boosted
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 import numpy as np
 
@@ -41,15 +41,15 @@ def realise_chunk(chunk: Chunk, out: Mapping[str, Array], traces: Traces | None 
 
 def realise_block(subject: Subject, block: RowBlock, out: Mapping[str, Array]) -> None:
     """Write one block. out: by input name, [len(block), *input]."""
-    if isinstance(block, MaskRows):
-        _mask(subject, block, out)
-        return
+    whole = _written_whole(subject, block)
     for name, view in out.items():
-        if not (isinstance(block, SampleRows) and name in block.values):
+        if name not in whole:
             view[...] = subject.inputs[name]
     match block:
         case PlainRows():
             _plain(subject, block, out)
+        case MaskRows():
+            _mask(subject, block, out)
         case BoxRows():
             _box(subject, block, out)
         case NudgeRows():
@@ -57,6 +57,17 @@ def realise_block(subject: Subject, block: RowBlock, out: Mapping[str, Array]) -
         case SampleRows():
             for name, values in block.values.items():
                 out[name][...] = values
+
+
+def _written_whole(subject: Subject, block: RowBlock) -> Collection[str]:
+    """Inputs of which a block's rows keep nothing that is there before."""
+    match block:
+        case SampleRows():
+            return block.values
+        case MaskRows() if subject.segments is not None:
+            return subject.segments.ids
+        case _:
+            return ()
 
 
 def _plain(subject: Subject, block: PlainRows, out: Mapping[str, Array]) -> None:
@@ -102,12 +113,8 @@ def _mask(subject: Subject, block: MaskRows, out: Mapping[str, Array]) -> None:
         raise AssertionError("mask rows need segments")
     # One more column, always kept, is where the segment -1 points.
     keep = np.concatenate([block.keep, np.ones((len(block), 1), block.keep.dtype)], axis=1)
-    for name, view in out.items():
-        x, ids = subject.inputs[name], subject.segments.ids.get(name)
-        if ids is None:
-            view[...] = x
-            continue
-        baselines, at = subject.baselines[name], ids.astype(np.intp)
+    for name, ids in subject.segments.ids.items():
+        x, baselines, view, at = subject.inputs[name], subject.baselines[name], out[name], ids.astype(np.intp)
         choice = chooser(x, baselines, keep)
         for part in _parts(at, x.size):
             size = x[part].size
