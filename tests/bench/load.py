@@ -29,7 +29,7 @@ class Ask:
     """A call, over and over.
 
     x: [n, *input], from which each call takes the next `count` instances. stream: by explain_stream, for the time to
-    the first progress. patience_s: each call's deadline.
+    the first progress. patience_s: each call's deadline, of streams a twentieth.
     """
 
     address: str
