@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-import secrets
+import json
 from collections.abc import Mapping
-from functools import cached_property
-from typing import Any
+from functools import cached_property, lru_cache
+from typing import Any, NewType
 
 import rfc8785
+
+Text = NewType("Text", bytes)
+"""A JSON value's canonical text."""
+
+_BEYOND_JSON = 2**53
+_encode = json.JSONEncoder(ensure_ascii=False, check_circular=False, sort_keys=True, separators=(",", ":")).encode
 
 
 class Canonical:
@@ -17,34 +23,45 @@ class Canonical:
         self.value = value
 
     @cached_property
-    def text(self) -> bytes:
+    def text(self) -> Text:
         """Canonical."""
-        return rfc8785.dumps(self.value)
+        return text(self.value)
 
 
-_STANDS_FOR = secrets.token_hex(16)
-"""Nobody outside this process can write what stands for a part until the whole is put together."""
+def text(value: Any) -> Text:
+    """A value's text. Raises ValueError where JSON has none."""
+    if _is_plain(value):
+        written = _encode(value)
+        if written.isascii():  # else names may have another order in UTF-16
+            return Text(written.encode())
+    return Text(rfc8785.dumps(value))
 
 
-def canonical(value: Any) -> bytes:
-    """A value's text; it may hold `Canonical` ones in its mappings."""
-    parts: list[bytes] = []
-    text: bytes = rfc8785.dumps(_held(value, parts))
-    for number, part in enumerate(parts):
-        text = text.replace(b'"%s"' % _name(number).encode(), part, 1)
-    return text
+def canonical(members: Mapping[str, Any]) -> Text:
+    """An object's text; its members may be `Canonical`, or texts already."""
+    found = [named + _text(members[name]) for name, named in _in_order(tuple(members))]
+    return Text(b"{%s}" % b",".join(found))
 
 
-def _held(value: Any, parts: list[bytes]) -> Any:
-    match value:
-        case Canonical():
-            parts.append(value.text)
-            return _name(len(parts) - 1)
-        case Mapping():
-            return {key: _held(member, parts) for key, member in value.items()}
-        case _:
-            return value
+@lru_cache(64)
+def _in_order(names: tuple[str, ...]) -> list[tuple[str, bytes]]:
+    """Names and how a member of that name begins. Records have the same ones."""
+    return [(name, text(name) + b":") for name in sorted(names, key=lambda name: name.encode("utf-16be"))]
 
 
-def _name(number: int) -> str:
-    return f"{_STANDS_FOR}.{number}"
+def _text(member: Any) -> Text:
+    if isinstance(member, bytes):
+        return Text(member)
+    return member.text if isinstance(member, Canonical) else text(member)
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether the standard library writes it as RFC 8785 does: no fractions, and numbers that a double counts."""
+    kind = type(value)
+    if kind is dict:
+        return all(type(name) is str for name in value) and all(map(_is_plain, value.values()))
+    if kind is list:
+        return all(map(_is_plain, value))
+    if kind is int:
+        return -_BEYOND_JSON < value < _BEYOND_JSON  # type: ignore[no-any-return]
+    return kind is str or kind is bool or value is None

@@ -19,9 +19,8 @@ from assayd.explain.deadline import before, over_budget
 from assayd.explain.notices import about_subject, doubts
 from assayd.explain.outcome import InstanceExplained
 from assayd.explain.prepare import LIGHT, Preparation
-from assayd.explain.readout import Wanted, waits_for_x, wanted_scores
-from assayd.explain.record import record_of
-from assayd.explain.targets import score_dtype, with_labels
+from assayd.explain.readout import Wanted
+from assayd.explain.targets import score_dtype
 from assayd.scheduler.work import Work
 from assayd.types.arrays import Floats
 from assayd.types.method import Explanation
@@ -43,7 +42,8 @@ class InstanceRun:
         self._subject = subject
         self._model = model
         self._position = position
-        self._signature = with_labels(model.signature, shared.request.spec)
+        self._readouts = shared.readouts(model)
+        self._signature = self._readouts.signature
         self._allowance = Allowance.of(shared.request, shared.tally.limit)
         self._works: list[Work] = []
         self._asked = self._scored = 0
@@ -62,7 +62,7 @@ class InstanceRun:
         batched, head = self._model.batching.batched, 1 + self._subject.baseline_count
         with self._shared.scheduler.expect():
             explanation, plan = await self._begin(head)
-            waits = waits_for_x(self._request, self._signature, self._position)
+            waits = self._readouts.wait_for_x(self._position)
             # x, and the first baseline: rows may interact at one of them only.
             lone = [_X, *range(head - 1)][:2] if batched else [_X] if waits else []
             alone = self._submit(_plain_plan(lone), Whole(), alone=True) if lone else None
@@ -70,7 +70,7 @@ class InstanceRun:
             if waits and alone is not None:
                 await self._wait(alone)
                 at_x = {name: v[0] for name, v in alone.outputs().items()}
-            wanted = wanted_scores(self._request, self._signature, self._position, self._subject, at_x)
+            wanted = self._readouts.of(self._position, self._subject, at_x)
             least = head + (plan.size if plan.least is None else plan.least)
             first = self._submit(self._with_plain(plan), wanted.picks, least=least)
         await self._wait(first, least)
@@ -163,7 +163,7 @@ class InstanceRun:
             key=request.keys[self._position] if request.keys else "",
             position=self._position,
             targets=wanted.targets,
-            attribution=replace(attribution, drawn=None),  # it may hold all rows
+            attribution=replace(attribution, drawn=None) if attribution.drawn else attribution,  # it may hold all rows
             segments=attribution.segments or self._subject.segments,
             x_scores=scores.x,
             baseline_scores=scores.baselines,
@@ -178,8 +178,7 @@ class InstanceRun:
             drawn=drawn,
         )
         devices = {name for work in self._works for name in work.devices}
-        about = (shared.job.request_id, request, result, self._subject, self._model, shared.stack, devices)
-        return replace(result, record=record_of(*about))
+        return replace(result, record=shared.records.of(result, self._subject, self._model, devices))
 
     # ---- rows ------------------------------------------------------------------------------------------------------
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from assayd.engine.backend import LoadedModel
 from assayd.errors import within
 from assayd.explain.offload import Offload
 from assayd.explain.places import Places
-from assayd.explain.readout import waits_for_x, wanted_scores
-from assayd.explain.record import Stack
+from assayd.explain.readout import Readouts
+from assayd.explain.record import Records, Stack
 from assayd.explain.request import ExplainRequest
-from assayd.explain.subject import Cut, build_subject
+from assayd.explain.subject import Cut, Subjects
 from assayd.explain.tally import Tally
-from assayd.explain.targets import with_labels
 from assayd.features.segments import segments_of
 from assayd.scheduler.scheduler import Scheduler
 from assayd.scheduler.work import Job
@@ -42,6 +41,7 @@ class Preparation:
     stack: Stack
     places: Places
     cut: Cut = segments_of
+    _readouts: dict[int, Readouts] = field(default_factory=dict)
 
     @property
     def plans_fast(self) -> bool:
@@ -60,14 +60,30 @@ class Preparation:
 
     async def plan(self, position: int) -> Subject:
         """Cut features and make baselines."""
-        about = (self.request, self.explained, position, self.cut)
-        return await self.offload.plan(build_subject, *about, light=self.light)
+        return await self.offload.plan(self.subjects.of, position, light=self.light)
+
+    @cached_property
+    def subjects(self) -> Subjects:
+        """Of its instances."""
+        return Subjects(self.request, self.explained, self.cut)
+
+    @cached_property
+    def records(self) -> Records:
+        """Of its instances."""
+        return Records(self.job.request_id, self.request, self.stack)
+
+    def readouts(self, model: LoadedModel) -> Readouts:
+        """Of its instances, by a model as it is loaded now: another one after it was demoted, say."""
+        known = self._readouts.get(id(model))
+        if known is None:
+            known = self._readouts[id(model)] = Readouts(self.request, model)
+        return known
 
     def check_targets(self, subject: Subject, model: LoadedModel, position: int) -> None:
         """Raises where a target can be seen to be wrong before anything runs."""
-        signature = with_labels(model.signature, self.request.spec)
-        if not waits_for_x(self.request, signature, position):
-            wanted_scores(self.request, signature, position, subject, None)
+        readouts = self.readouts(model)
+        if not readouts.wait_for_x(position):
+            readouts.of(position, subject, None)
 
     async def rows_of(self, subject: Subject) -> int:
         """Rows that the first plan asks for, with those of x and its baselines; runs nothing."""

@@ -6,24 +6,25 @@ A record holds digests in place of tensors, the same that PutTensor gives them.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import UTC, datetime
-from functools import cached_property
-from typing import Any
+from functools import cached_property, lru_cache
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from assayd.engine.backend import LoadedModel
-from assayd.explain.canonical import Canonical, canonical
+from assayd.explain.canonical import Canonical, Text, canonical, text
 from assayd.explain.outcome import InstanceExplained, JacobianAxes
 from assayd.explain.request import ExplainRequest
+from assayd.explain.targets import ResolvedTarget
 from assayd.store.tensors import tensor_digest
 from assayd.types.arrays import Array, Floats
 from assayd.types.method import Method
 from assayd.types.request import PerInput
-from assayd.types.subject import Subject
+from assayd.types.subject import Segments, Subject
 
 FORMAT = "assay.v1.Record/1"
 _LARGE = 2**53
@@ -42,108 +43,98 @@ class Stack:
         return Canonical(dict(self.versions))
 
 
-def record_of(
-    request_id: str,
-    request: ExplainRequest,
-    result: InstanceExplained,
-    subject: Subject,
-    model: LoadedModel,
-    stack: Stack,
-    devices: Collection[str],
-) -> bytes:
-    """The record of one instance as canonical JSON (RFC 8785). devices: those that ran rows of it."""
-    segments = {} if result.segments is None else result.segments.ids
-    of_request = _of(request)
-    return canonical(
-        {
-            "format": FORMAT,
-            "request_id": request_id,
-            "time": datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="milliseconds"),
-            "tenant": request.caller.tenant,
-            "key": result.key,
-            "model": of_request.model,
-            "method": {
-                "name": request.method_name,
-                "revision": request.method.revision,
-                "parameters": _parameters(request.method),
-                "settled": described(result.attribution.settled),
-            },
-            "request": request.as_sent.of(result.position),
-            "layouts": of_request.layouts,
-            "seed": str(request.seed),
-            "generator": "Philox4x64-10",
-            "inputs": _digests(subject.inputs),
-            "explained": list(subject.explained),
-            "baselines": _digests(subject.baselines),
-            "segments": _digests(segments),
-            "targets": [described(t) for t in result.targets],
-            "scores": result.x_scores.astype(result.dtype).astype(float).tolist(),
-            "baseline_scores": result.baseline_scores.astype(result.dtype).astype(float).tolist(),
-            "results": _results(result),
-            "completion": "partial" if result.partial else "full",
-            "rows": {"asked": result.rows_asked, "scored": result.rows_scored, "run": result.rows_run},
-            "engine": of_request.engine(model, devices),
+class Records:
+    """Those of one request's instances. What they share is written once."""
+
+    def __init__(self, request_id: str, request: ExplainRequest, stack: Stack) -> None:
+        self._request = request
+        self._method = {
+            "name": request.method_name,
+            "revision": request.method.revision,
+            "parameters": _once(_described, request.method, described),
+        }
+        about = request.model
+        model = {
+            "name": about.name,
+            "version": about.version,
+            "digest": about.digest,
+            "spec_digest": about.spec_digest,
+        }
+        self._shared = {
+            "format": text(FORMAT),
+            "request_id": text(request_id),
+            "tenant": text(request.caller.tenant),
+            "model": text(model),
+            "layouts": text(described(request.layouts)),
+            "seed": text(str(request.seed)),
+            "generator": text("Philox4x64-10"),
             "versions": stack.said,
         }
-    )
+        self._engine: tuple[LoadedModel, Collection[str], Text] | None = None
 
-
-class _OfRequest:
-    """What the records of a request's instances share, written once."""
-
-    def __init__(self, request: ExplainRequest) -> None:
-        about, self._exact, self._reproducible = request.model, request.exact, request.reproducible
-        self.model = Canonical(
+    def of(self, result: InstanceExplained, subject: Subject, model: LoadedModel, devices: Collection[str]) -> Text:
+        """The record of one instance as canonical JSON (RFC 8785). devices: those that ran rows of it."""
+        segments, settled = result.segments, result.attribution.settled
+        return canonical(
             {
-                "name": about.name,
-                "version": about.version,
-                "digest": about.digest,
-                "spec_digest": about.spec_digest,
+                **self._shared,
+                "time": datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="milliseconds"),
+                "key": result.key,
+                "method": canonical({**self._method, "settled": described(settled)}),
+                "request": self._request.as_sent.of(result.position),
+                "inputs": _digests(subject.inputs),
+                "explained": list(subject.explained),
+                "baselines": _digests(subject.baselines),
+                "segments": {} if segments is None else _once(_of_segments, segments, lambda s: _digests(s.ids)),
+                "targets": _targets(result.targets),
+                "scores": result.x_scores.astype(result.dtype).astype(float).tolist(),
+                "baseline_scores": result.baseline_scores.astype(result.dtype).astype(float).tolist(),
+                "results": _results(result),
+                "completion": "partial" if result.partial else "full",
+                "rows": {"asked": result.rows_asked, "scored": result.rows_scored, "run": result.rows_run},
+                "engine": self._how(model, devices),
             }
         )
-        self.layouts = Canonical(described(request.layouts))
-        self._engine: tuple[LoadedModel, frozenset[str], Canonical] | None = None
 
-    def engine(self, model: LoadedModel, devices: Collection[str]) -> Canonical:
+    def _how(self, model: LoadedModel, devices: Collection[str]) -> Text:
         """How rows were run; on another device, or by a model loaded anew, the next instance's may be run otherwise."""
-        of, known = frozenset(devices), self._engine
-        if known is not None and known[0] is model and known[1] == of:
+        known = self._engine
+        if known is not None and known[0] is model and known[1] == devices:
             return known[2]
-        said = Canonical(
+        exact = self._request.exact
+        said = text(
             {
                 "device": model.device,
                 "devices": sorted(devices),
                 "provider": model.provider,
                 "threads": model.threads,
-                "precision": "fp32" if self._exact else model.precision,
-                "precision_error": 0.0 if self._exact else model.precision_error,
+                "precision": "fp32" if exact else model.precision,
+                "precision_error": 0.0 if exact else model.precision_error,
                 "batching": described(model.batching),
-                "reproducible": self._reproducible,
+                "reproducible": self._request.reproducible,
             }
         )
-        self._engine = (model, of, said)
+        self._engine = (model, devices, said)
         return said
 
 
-_of_requests: WeakKeyDictionary[ExplainRequest, _OfRequest] = WeakKeyDictionary()
-
-
-def _of(request: ExplainRequest) -> _OfRequest:
-    found = _of_requests.get(request)
-    if found is None:
-        found = _of_requests[request] = _OfRequest(request)
-    return found
-
+K = TypeVar("K")
 
 _described: WeakKeyDictionary[Method, Canonical] = WeakKeyDictionary()
+_of_segments: WeakKeyDictionary[Segments, Canonical] = WeakKeyDictionary()
 
 
-def _parameters(method: Method) -> Canonical:
-    """All of a method's, written once as long as it lives."""
-    found = _described.get(method)
+def _once(known: WeakKeyDictionary[K, Canonical], of: K, say: Callable[[K], Any]) -> Canonical:
+    """What is said of something, written once as long as it lives: many requests share it."""
+    found = known.get(of)
     if found is None:
-        found = _described[method] = Canonical(described(method))
+        found = known[of] = Canonical(say(of))
     return found
+
+
+@lru_cache(1024)
+def _targets(targets: tuple[ResolvedTarget, ...]) -> Text:
+    return text([described(target) for target in targets])
 
 
 def described(value: Any) -> Any:

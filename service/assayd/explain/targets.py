@@ -30,6 +30,8 @@ class ResolvedTarget:
 
 def with_labels(signature: Signature, spec: ModelSpec) -> Signature:
     """The signature with the spec's class labels in place of the file's."""
+    if not spec.class_labels:
+        return signature
     outputs = tuple(
         replace(s, class_labels=spec.class_labels[s.name]) if s.name in spec.class_labels else s
         for s in signature.outputs

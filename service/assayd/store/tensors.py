@@ -6,6 +6,7 @@ A line of JSON with dtype and shape, then the little-endian elements in C order;
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 
 import ml_dtypes
 import numpy as np
@@ -18,11 +19,17 @@ _STRING = "string"
 
 def serialise(array: Array) -> bytes:
     """The bytes that stand for a tensor."""
-    if array.dtype == object:
-        kind, content = _STRING, json.dumps(array.ravel().tolist()).encode()
-    else:
-        kind, content = array.dtype.name, array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
-    return json.dumps([kind, list(array.shape)]).encode() + b"\n" + content
+    header, stored = _header(array.dtype, array.shape)
+    if stored == object:
+        return header + json.dumps(array.ravel().tolist()).encode()
+    return header + array.astype(stored, copy=False).tobytes()
+
+
+@lru_cache(256)
+def _header(dtype: np.dtype[np.generic], shape: tuple[int, ...]) -> tuple[bytes, np.dtype[np.generic]]:
+    """The line in front of the elements, and the dtype that they have there. Most tensors are like one before."""
+    kind, stored = (_STRING, dtype) if dtype == object else (dtype.name, dtype.newbyteorder("<"))
+    return json.dumps([kind, list(shape)]).encode() + b"\n", stored
 
 
 def deserialise(data: bytes) -> Array:

@@ -151,7 +151,7 @@ async def test_a_bug_in_one_instance_is_no_error_of_the_domain(monkeypatch):
         raise KeyError("mine")
 
     async with service(zoo.linear()) as s:
-        monkeypatch.setattr("assayd.explain.prepare.build_subject", broken)
+        monkeypatch.setattr("assayd.explain.subject.Subjects.of", broken)
         with pytest.raises(BaseExceptionGroup) as got:
             await s.explain(a_request({"x": X}))
     assert not isinstance(got.value, AssayError)

@@ -5,7 +5,7 @@ import pytest
 
 from assayd.errors import InvalidRequest, InvalidTensor
 from assayd.explain.notices import about_subject
-from assayd.explain.subject import axes_of, build_subject, check_names, named
+from assayd.explain.subject import Subjects, axes_of, check_names, named
 from assayd.methods import METHODS
 from assayd.types.model import InputFacts, ModelSpec
 from assayd.types.request import (
@@ -68,12 +68,12 @@ def test_the_requests_layout_goes_before_the_specs_and_its_own_before_that_of_al
 
 def test_a_layout_of_another_rank_is_refused():
     with pytest.raises(InvalidRequest, match="NCHW has 3 axes beside the batch, and an instance of 'a' has 1") as got:
-        build_subject(a_request(TWO, layouts=PerInput({"a": "NCHW"})), ("a",), 0)
+        Subjects(a_request(TWO, layouts=PerInput({"a": "NCHW"})), ("a",)).of(0)
     assert got.value.field == "layouts"
 
 
 def test_the_subject_is_the_instance_at_its_position():
-    subject = build_subject(a_request(TWO), ("b",), 1)
+    subject = Subjects(a_request(TWO), ("b",)).of(1)
     np.testing.assert_array_equal(subject.inputs["a"], TWO["a"][1])
     np.testing.assert_array_equal(subject.inputs["b"], TWO["b"][1])
     assert subject.explained == ("b",)
@@ -83,13 +83,13 @@ def test_the_subject_is_the_instance_at_its_position():
 
 
 def test_windows_have_no_segments():
-    assert build_subject(a_request(TWO, method=windows()), ("a",), 0).segments is None
+    assert Subjects(a_request(TWO, method=windows()), ("a",)).of(0).segments is None
 
 
 def test_features_see_the_layout():
     spec = facts(x={"layout": "NHWC"})
     method = occlusion(features=Grid(2, 2))
-    subject = build_subject(a_request({"x": RNG.random((1, 4, 4, 3))}, spec=spec, method=method), ("x",), 0)
+    subject = Subjects(a_request({"x": RNG.random((1, 4, 4, 3))}, spec=spec, method=method), ("x",)).of(0)
     assert subject.segments.ids["x"].shape == (4, 4, 1)
     assert subject.spatial_axes == {"x": (0, 1)}
     assert subject.channel_axis == {"x": 2}
@@ -98,10 +98,10 @@ def test_features_see_the_layout():
 def test_features_see_the_specs_names_and_groups():
     groups = (Group("first two", (Member("", "u"), Member("", 1))),)
     spec = ModelSpec({"a": InputFacts(feature_names=("u", "v", "w"))}, {}, groups)
-    subject = build_subject(a_request(TWO, spec=spec, method=occlusion(features=Groups())), ("a",), 0)
+    subject = Subjects(a_request(TWO, spec=spec, method=occlusion(features=Groups())), ("a",)).of(0)
     assert subject.segments.ids["a"].tolist() == [0, 0, -1]
     assert subject.segments.names == ("first two",)
-    named = build_subject(a_request(TWO, spec=spec), ("a",), 0)
+    named = Subjects(a_request(TWO, spec=spec), ("a",)).of(0)
     assert named.segments.names == ("u", "v", "w")
 
 
@@ -120,12 +120,12 @@ def test_features_see_the_specs_names_and_groups():
 def test_the_requests_baseline_goes_before_the_specs_and_that_before_zero(request_baseline, spec_baseline, want):
     method = windows(baseline=PerInput(request_baseline))
     asked = a_request(TWO, spec=facts(a={"baseline": spec_baseline}), method=method)
-    np.testing.assert_array_equal(build_subject(asked, ("a", "b"), 0).baselines["a"], np.full((1, 3), want))
+    np.testing.assert_array_equal(Subjects(asked, ("a", "b")).of(0).baselines["a"], np.full((1, 3), want))
 
 
 def test_a_lone_baseline_stands_beside_each_of_a_background_set():
     method = windows(baseline=PerInput({"a": Given(RNG.random((5, 3), np.float32))}))
-    subject = build_subject(a_request(TWO, method=method), ("a", "b"), 0)
+    subject = Subjects(a_request(TWO, method=method), ("a", "b")).of(0)
     assert subject.baseline_count == 5
     assert subject.baselines["b"].shape == (5, 4)
 
@@ -133,13 +133,12 @@ def test_a_lone_baseline_stands_beside_each_of_a_background_set():
 def test_baselines_of_the_instance_see_its_layout_and_segments():
     method = occlusion(features=Grid(1, 1), baseline=PerInput({"": SegmentMean()}))
     asked = a_request(IMAGE, method=method, layouts=PerInput({"": "NCHW"}))
-    got = build_subject(asked, ("x",), 1).baselines["x"][0]
+    got = Subjects(asked, ("x",)).of(1).baselines["x"][0]
     np.testing.assert_allclose(got, np.broadcast_to(IMAGE["x"][1].mean((1, 2), keepdims=True), (3, 4, 5)), rtol=1e-6)
-    blur = build_subject(
+    blur = Subjects(
         a_request(IMAGE, method=windows(baseline=PerInput({"": GaussianBlur(1)})), layouts=PerInput({"": "NCHW"})),
         ("x",),
-        0,
-    )
+    ).of(0)
     assert not np.allclose(blur.baselines["x"][0].mean((1, 2)), IMAGE["x"][0].mean(), atol=1e-3)
 
 
@@ -169,7 +168,7 @@ def test_baselines_of_the_instance_see_its_layout_and_segments():
 )
 def test_errors_name_the_field_of_the_request(method, kind, field):
     with pytest.raises(kind) as got:
-        build_subject(a_request(TWO, method=method), ("a", "b"), 0)
+        Subjects(a_request(TWO, method=method), ("a", "b")).of(0)
     assert got.value.field.startswith(field)
 
 
@@ -196,10 +195,10 @@ ROW = {
 def test_text_has_no_baseline_unless_one_is_given(baseline):
     asked = a_request(ROW, method=windows(baseline=PerInput(baseline)))
     with pytest.raises(InvalidRequest, match=r"'city' holds text.*a STRING tensor of shape \[1\]") as got:
-        build_subject(asked, ("age", "city"), 0)
+        Subjects(asked, ("age", "city")).of(0)
     assert got.value.field == "occlusion.baseline"
     given = PerInput({"city": Given(np.array([["Bern"], ["Oslo"]], dtype=object))})
-    subject = build_subject(a_request(ROW, method=windows(baseline=given)), ("age", "city"), 0)
+    subject = Subjects(a_request(ROW, method=windows(baseline=given)), ("age", "city")).of(0)
     assert subject.baselines["city"].tolist() == [["Bern"], ["Oslo"]]
     assert subject.baselines["age"].tolist() == [[0], [0]]
 
@@ -207,18 +206,18 @@ def test_text_has_no_baseline_unless_one_is_given(baseline):
 def test_text_without_axes_stays_an_array():
     given = PerInput({"": Given(np.array("no", dtype=object))})
     method = occlusion(features=Elements(), baseline=given)
-    subject = build_subject(a_request(ROW, method=method), ("word",), 0)
+    subject = Subjects(a_request(ROW, method=method), ("word",)).of(0)
     assert (subject.inputs["word"].shape, subject.inputs["word"].dtype) == ((), np.dtype(object))
     assert subject.baselines["word"].tolist() == ["no"]
 
 
 def test_an_input_that_is_a_column_gives_it_its_name():
-    names = build_subject(a_request(ROW), ("age", "both"), 0).segments.names
+    names = Subjects(a_request(ROW), ("age", "both")).of(0).segments.names
     assert names == ("age", "both[0]", "both[1]")
     spec = facts(age={"feature_names": ("years",)})
-    assert build_subject(a_request(ROW, spec=spec), ("age", "both"), 0).segments.names[0] == "years"
+    assert Subjects(a_request(ROW, spec=spec), ("age", "both")).of(0).segments.names[0] == "years"
     groups = Groups((Group("g", (Member("", "age"), Member("both", 1))),))
-    subject = build_subject(a_request(ROW, method=occlusion(features=groups)), ("age", "both"), 0)
+    subject = Subjects(a_request(ROW, method=occlusion(features=groups)), ("age", "both")).of(0)
     assert {name: ids.tolist() for name, ids in subject.segments.ids.items()} == {"age": [0], "both": [-1, 0]}
 
 
@@ -232,14 +231,14 @@ def test_columns_of_a_table_have_the_names_of_their_inputs():
 def test_text_that_no_feature_touches_needs_no_baseline():
     groups = Groups((Group("years", (Member("age", 0),)),))
     asked = a_request(ROW, method=("occlusion", METHODS["occlusion"](features=groups)))
-    subject = build_subject(asked, tuple(ROW), 0)
+    subject = Subjects(asked, tuple(ROW)).of(0)
     assert subject.baselines["city"].tolist() == [["Rome"]]
     assert about_subject(subject) == []
 
 
 def test_instances_without_a_key_share_a_stream():
     def subject(position, keys, seed=0):
-        return build_subject(a_request(TWO, keys=keys, seed=seed), ("a",), position)
+        return Subjects(a_request(TWO, keys=keys, seed=seed), ("a",)).of(position)
 
     without = [subject(position, keys) for position in (0, 1) for keys in ((), ("", ""))]
     assert len({s.stream for s in without}) == 1
