@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import grpc.aio
 from google.protobuf.message import Message
@@ -47,7 +47,6 @@ _SMALL_BYTES = 32 * 1024
 
 Context = grpc.aio.ServicerContext[Any, Any]
 SettingsOf = Callable[[Fetch], Settings]
-M = TypeVar("M", bound=Message)
 
 
 class ExplainServicer(explain_service_pb2_grpc.ExplainServiceServicer):
@@ -71,8 +70,8 @@ class ExplainServicer(explain_service_pb2_grpc.ExplainServiceServicer):
         self._quotas = quotas or Quotas()
         self._memo = Memo()
 
-    async def Explain(self, request: pb.ExplainRequest, context: Context) -> pb.ExplainResponse:
-        """Explain all instances and answer once."""
+    async def Explain(self, request: pb.ExplainRequest, context: Context) -> bytes:
+        """Explain all instances and answer once, by a message that is written already."""
         call = CURRENT.get()
         found = self._memo.look_up(request, call.tenant)
         vet(request, only=OF_INSTANCES if found.known is not None else None)
@@ -80,7 +79,7 @@ class ExplainServicer(explain_service_pb2_grpc.ExplainServiceServicer):
         explained = await self._run(decoded, job, call, _counted(call))
         answer = partial(self._answer, decoded, explained, call, request)
         small = sum(map(numbers_in, explained.results)) <= SMALL_VALUES
-        return self._fitting(answer() if small else await asyncio.to_thread(answer))
+        return answer() if small else await asyncio.to_thread(answer)
 
     async def ExplainStream(
         self, request: pb.ExplainStreamRequest, context: Context
@@ -135,8 +134,8 @@ class ExplainServicer(explain_service_pb2_grpc.ExplainServiceServicer):
         summary = encode_summary(data_set.explained, job.usage, found[0], call.request_id)
         yield pb.ExplainManyResponse(event=pb.ExplainStreamResponse(summary=summary))
 
-    async def Predict(self, request: pb.PredictRequest, context: Context) -> pb.PredictResponse:
-        """Run the model on the inputs as they are."""
+    async def Predict(self, request: pb.PredictRequest, context: Context) -> bytes:
+        """Run the model on the inputs as they are, and answer by a message that is written already."""
         call = CURRENT.get()
         vet(request)
         _take_id(request.request_id, call)
@@ -149,7 +148,7 @@ class ExplainServicer(explain_service_pb2_grpc.ExplainServiceServicer):
         job = Job(call.request_id, caller, call.deadline, charge=self._charge(call))
         predicted = await self._predictor.predict(decoded, job)
         call.rows_asked, call.rows_run, call.batches = predicted.used.rows_asked, job.usage.rows_run, job.usage.batches
-        return self._fitting(encode_predicted(predicted, version, call.request_id))
+        return self._written(encode_predicted(predicted, version, call.request_id))
 
     def _job(self, request: pb.ExplainRequest, call: Call, *, data_set: bool = False) -> Job:
         """A vetted request's job; the call is told what it is about."""
@@ -199,22 +198,22 @@ class ExplainServicer(explain_service_pb2_grpc.ExplainServiceServicer):
         finally:
             call.rows_run, call.batches = job.usage.rows_run, job.usage.batches
 
-    def _answer(
-        self, decoded: ExplainRequest, explained: Explained, call: Call, request: pb.ExplainRequest
-    ) -> pb.ExplainResponse:
+    def _answer(self, decoded: ExplainRequest, explained: Explained, call: Call, request: pb.ExplainRequest) -> bytes:
         response = encode_explained(explained, decoded.model, call.request_id)
         shapes, maps = _shapes(decoded), _wants_maps(request)
         response.results.extend(encode_instance(r, shapes, maps, to_status) for r in explained.results)
-        return response
+        return self._written(response)
 
-    def _fitting(self, response: M) -> M:
-        if response.ByteSize() > self._max_message_bytes:
+    def _written(self, response: Message) -> bytes:
+        """An answer's bytes, once: to ask for its size is to write it. Raises TooLarge."""
+        written = response.SerializeToString()
+        if len(written) > self._max_message_bytes:
             raise TooLarge(
-                f"the answer has {response.ByteSize()} bytes and a message {self._max_message_bytes} at most: use "
+                f"the answer has {len(written)} bytes and a message {self._max_message_bytes} at most: use "
                 "ExplainStream, fewer instances, or element_maps = false",
-                metadata={"bytes": str(response.ByteSize()), "limit": str(self._max_message_bytes)},
+                metadata={"bytes": str(len(written)), "limit": str(self._max_message_bytes)},
             )
-        return response
+        return written
 
 
 def _counted(call: Call, on_instance: OnInstance | None = None) -> OnInstance:

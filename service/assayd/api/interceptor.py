@@ -101,7 +101,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         parse: Any = partial(_parsed_each if handler.request_streaming else _parsed_one, self._message_s)
         # Parsed inside the wrapper: the library would answer UNKNOWN, and hold up everybody for large messages.
         read = partial(parse, handler.request_deserializer)
-        return make(around(rpc.removeprefix(_OURS), inner, read), None, handler.response_serializer)
+        write = partial(_written, handler.response_serializer)
+        return make(around(rpc.removeprefix(_OURS), inner, read), None, write)
 
     def _others(
         self, handler: grpc.RpcMethodHandler[Any, Any], details: grpc.HandlerCallDetails | None
@@ -155,7 +156,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 self._enter(call, context)
                 async with before(self._deadlines.give(call), partial(self._deadlines.passed, call)):
                     response = await inner(await read(raw, call.holding), context)
-                call.holding.take(response.ByteSize() if isinstance(response, Message) else 0)
+                call.holding.take(_size(response))
             except BaseException as error:
                 await self._fail(call, context, error)
                 raise
@@ -311,6 +312,18 @@ async def _parsed_each(
             raw = await holding.read(take_next, None)
 
     return messages()
+
+
+def _size(response: object) -> int:
+    """Of an answer on its way, in bytes."""
+    if isinstance(response, bytes):
+        return len(response)
+    return response.ByteSize() if isinstance(response, Message) else 0
+
+
+def _written(serialize: Callable[[Any], bytes] | None, response: Any) -> bytes:
+    """An answer's bytes, where whoever gave it hasn't written it already."""
+    return response if serialize is None or isinstance(response, bytes) else serialize(response)
 
 
 def _when_over(callback: Callable[[], None]) -> None:

@@ -42,6 +42,10 @@ def alone_difference(alone: Mapping[str, Array], picks: tuple[Pick, ...], in_bat
     by_itself = read_out(picks, alone)
     if not isinstance(by_itself, np.ndarray):
         raise TypeError("picks read scores")
+    apart = np.abs(by_itself - in_batch[: len(by_itself)])
+    differ = apart > 0  # not where either is NaN
+    if not differ.any():
+        return 0.0
     tops: list[float] = []
     for pick in picks:
         raw = alone[pick.output]
@@ -49,10 +53,6 @@ def alone_difference(alone: Mapping[str, Array], picks: tuple[Pick, ...], in_bat
         top = float(np.abs(raw.astype(np.float64)).max(initial=0.0)) * weight
         columns = 1 if pick.weights is not None else raw[0].size if pick.indices is None else len(pick.indices)
         tops.extend([top] * columns)
-    apart = np.abs(by_itself - in_batch[: len(by_itself)])
-    differ = apart > 0  # not where either is NaN
-    if not differ.any():
-        return 0.0
     with np.errstate(invalid="ignore", divide="ignore"):
         share = (apart / np.maximum(tops, np.abs(by_itself)))[differ]
     return float(np.nan_to_num(share, nan=0.0).max())

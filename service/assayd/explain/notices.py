@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from assayd.explain.outcome import Notice
+from assayd.types.arrays import Array
 from assayd.types.result import Attribution
 from assayd.types.subject import Subject
 
@@ -61,13 +62,21 @@ def _misfits(attribution: Attribution) -> list[str]:
 
 def about_subject(subject: Subject) -> list[Notice]:
     """What can be said of an instance before it is explained."""
-    same = []
-    for name, baselines in subject.baselines.items():
-        if subject.segments is not None and not (subject.segments.ids[name] >= 0).any():
-            continue  # no feature touches it
-        x = subject.inputs[name]
-        if any(np.array_equal(b, x, equal_nan=np.issubdtype(x.dtype, np.floating)) for b in baselines):
-            same.append(name)
+    same = [
+        name
+        for name, baselines in subject.baselines.items()
+        if any(_equal(baselines[k, ...], subject.inputs[name]) for k in range(len(baselines)))
+        # else no feature touches it
+        and (subject.segments is None or (subject.segments.ids[name] >= 0).any())
+    ]
     if not same:
         return []
     return [Notice("BASELINE_EQUALS_INPUT", f"the baseline of {', '.join(same)} equals the input itself")]
+
+
+def _equal(a: Array, b: Array) -> bool:
+    """NaN is NaN."""
+    first, of_other = a.item(0), b.item(0)
+    if first != of_other and first == first:  # noqa: PLR0124 - mostly that says it
+        return False
+    return np.array_equal(a, b, equal_nan=np.issubdtype(b.dtype, np.floating))

@@ -12,6 +12,8 @@ from assayd.types.arrays import Array
 
 def joined(parts: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
     """By output name [rows, *output], of parts in order. Raises ModelUnfit where a row has another shape."""
+    if len(parts) == 1:
+        return dict(parts[0])
     for name, first in parts[0].items():
         other = next((p[name].shape[1:] for p in parts if p[name].shape[1:] != first.shape[1:]), None)
         if other is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from google.rpc import status_pb2
@@ -32,6 +33,7 @@ from assayd.types.subject import Segments
 
 ToStatus = Callable[[Exception], status_pb2.Status]
 InputShapes = dict[str, tuple[int, ...]]
+_described: WeakKeyDictionary[Segments, tuple[InputShapes, explain_pb2.InstanceResult]] = WeakKeyDictionary()
 _NUMBERS_A_NAME = 40
 """So many are written in the time that one named feature takes."""
 
@@ -62,7 +64,7 @@ def encode_instance(
     if len(result.baseline_scores):
         message.baseline_scores.CopyFrom(encode_tensor(result.baseline_scores.T.astype(result.dtype)))
     if result.segments is not None:
-        message.features.extend(_features(result.segments, shapes))
+        message.MergeFrom(_features(result.segments, shapes))
     _write_attribution(message, result, element_maps)
     if result.alone_difference is not None:
         message.diagnostics.alone_difference = result.alone_difference
@@ -190,8 +192,17 @@ def _target(t: ResolvedTarget) -> explain_pb2.ResolvedTarget:
     )
 
 
-def _features(segments: Segments, shapes: InputShapes) -> list[explain_pb2.FeatureInfo]:
-    """Names and sizes; nothing where features have no names."""
+def _features(segments: Segments, shapes: InputShapes) -> explain_pb2.InstanceResult:
+    """Names and sizes, in a message without anything else, which many instances share. Nothing where features have no
+    names.
+    """
+    known = _described.get(segments)
+    if known is None or known[0] != shapes:
+        known = _described[segments] = (shapes, explain_pb2.InstanceResult(features=_sized(segments, shapes)))
+    return known[1]
+
+
+def _sized(segments: Segments, shapes: InputShapes) -> list[explain_pb2.FeatureInfo]:
     if not segments.names:
         return []
     sizes = np.zeros(segments.count, dtype=np.int64)
