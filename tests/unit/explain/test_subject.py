@@ -21,6 +21,7 @@ from assayd.types.request import (
     Member,
     PerInput,
     SegmentMean,
+    Superpixels,
 )
 from assayd.types.statistics import GaussianColumn, GaussianTable
 from tests.unit.explain.made import a_request
@@ -246,3 +247,39 @@ def test_instances_without_a_key_share_a_stream():
     with_keys = [subject(position, ("one", "two")) for position in (0, 1)]
     assert len({s.stream for s in (*with_keys, without[0], subject(0, (), seed=1))}) == 4
     assert all(s.keyed for s in with_keys)
+
+
+def test_what_instances_have_in_common_is_found_once():
+    subjects = Subjects(
+        a_request(TWO, method=occlusion(features=Elements(), baseline=PerInput({"": Constant(2)}))), ("a",)
+    )
+    first, second = subjects.of(0), subjects.of(1)
+    assert first.segments is second.segments
+    assert first.baselines["a"] is second.baselines["a"]
+
+
+@pytest.mark.parametrize("spec", [Mean(), GaussianBlur(1.0), SegmentMean()])
+def test_baselines_made_of_the_instance_are_its_own(spec):
+    method = occlusion(features=Grid(1, 1), baseline=PerInput({"": spec}))
+    asked = a_request(IMAGE, method=method, layouts=PerInput({"": "NCHW"}))
+    together = Subjects(asked, ("x",))
+    for position in (0, 1):
+        alone = Subjects(asked, ("x",)).of(position).baselines["x"]
+        np.testing.assert_array_equal(together.of(position).baselines["x"], alone)
+    assert not np.array_equal(together.of(0).baselines["x"], together.of(1).baselines["x"])
+
+
+def test_superpixels_are_each_instances_own():
+    asked = a_request(IMAGE, method=occlusion(features=Superpixels(4)), layouts=PerInput({"": "NCHW"}))
+    together = Subjects(asked, ("x",))
+    for position in (0, 1):
+        alone = Subjects(asked, ("x",)).of(position).segments.ids["x"]
+        np.testing.assert_array_equal(together.of(position).segments.ids["x"], alone)
+    assert not np.array_equal(together.of(0).segments.ids["x"], together.of(1).segments.ids["x"])
+
+
+def test_text_that_is_left_alone_stays_each_instances_own():
+    rows = {"age": np.array([[40], [50]]), "city": np.array([["Rome"], ["Bern"]], dtype=object)}
+    groups = Groups((Group("years", (Member("age", 0),)),))
+    subjects = Subjects(a_request(rows, method=occlusion(features=groups)), tuple(rows))
+    assert [subjects.of(k).baselines["city"].tolist() for k in (0, 1)] == [[["Rome"]], [["Bern"]]]
