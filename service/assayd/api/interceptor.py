@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import grpc
 import grpc.aio
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import DecodeError
 
 from assayd.api.call import CURRENT, Call
 from assayd.api.deadlines import Deadlines
@@ -97,12 +97,13 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         # All of them as streams: of one message the library would read and unpack all before anybody is asked.
         make = _MAKERS[handler.response_streaming]
         inner: Any = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
-        around = self._stream if handler.response_streaming else self._unary
         parse: Any = partial(_parsed_each if handler.request_streaming else _parsed_one, self._message_s)
         # Parsed inside the wrapper: the library would answer UNKNOWN, and hold up everybody for large messages.
         read = partial(parse, handler.request_deserializer)
-        write = partial(_written, handler.response_serializer)
-        return make(around(rpc.removeprefix(_OURS), inner, read), None, write)
+        name = rpc.removeprefix(_OURS)
+        if handler.response_streaming:
+            return make(self._stream(name, inner, read), None, handler.response_serializer)
+        return make(self._unary(name, inner, read, partial(_written, handler.response_serializer)), None, None)
 
     def _others(
         self, handler: grpc.RpcMethodHandler[Any, Any], details: grpc.HandlerCallDetails | None
@@ -147,7 +148,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         return make(stream if handler.response_streaming else unary, None, handler.response_serializer)
 
     def _unary(
-        self, rpc: str, inner: Callable[..., Awaitable[Any]], read: Callable[..., Any]
+        self,
+        rpc: str,
+        inner: Callable[..., Awaitable[Any]],
+        read: Callable[..., Any],
+        write: Callable[[Any], Any],
     ) -> Callable[..., Awaitable[Any]]:
         async def answer(raw: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             call = self._begin(rpc, context)
@@ -155,8 +160,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 self._check_draining()
                 self._enter(call, context)
                 async with before(self._deadlines.give(call), partial(self._deadlines.passed, call)):
-                    response = await inner(await read(raw, call.holding), context)
-                call.holding.take(_size(response))
+                    response = write(await inner(await read(raw, call.holding), context))
+                call.holding.take(len(response) if isinstance(response, bytes) else 0)
             except BaseException as error:
                 await self._fail(call, context, error)
                 raise
@@ -314,15 +319,8 @@ async def _parsed_each(
     return messages()
 
 
-def _size(response: object) -> int:
-    """Of an answer on its way, in bytes."""
-    if isinstance(response, bytes):
-        return len(response)
-    return response.ByteSize() if isinstance(response, Message) else 0
-
-
-def _written(serialize: Callable[[Any], bytes] | None, response: Any) -> bytes:
-    """An answer's bytes, where whoever gave it hasn't written it already."""
+def _written(serialize: Callable[[Any], bytes] | None, response: Any) -> Any:
+    """An answer's bytes; whoever gave it may have written it already. As it is where its handler has no bytes."""
     return response if serialize is None or isinstance(response, bytes) else serialize(response)
 
 

@@ -12,7 +12,9 @@ import rfc8785
 Text = NewType("Text", bytes)
 """A JSON value's canonical text."""
 
-_BEYOND_JSON = 2**53
+BEYOND_JSON = 2**53
+"""RFC 8785 has whole numbers as far as a double counts them: below this."""
+
 _encode = json.JSONEncoder(ensure_ascii=False, check_circular=False, sort_keys=True, separators=(",", ":")).encode
 
 
@@ -63,5 +65,5 @@ def _is_plain(value: Any) -> bool:
     if kind is list:
         return all(map(_is_plain, value))
     if kind is int:
-        return -_BEYOND_JSON < value < _BEYOND_JSON  # type: ignore[no-any-return]
+        return -BEYOND_JSON < value < BEYOND_JSON  # type: ignore[no-any-return]
     return kind is str or kind is bool or value is None

@@ -38,7 +38,7 @@ class Readouts:
 
     def __init__(self, request: ExplainRequest, model: LoadedModel) -> None:
         self._request = request
-        self.model = model
+        self._model = model  # held, so that nothing else gets its id, by which these are found
         self.signature = with_labels(model.signature, request.spec)
         self._waits: tuple[Targets, bool] | None = None
         self._wanted: tuple[Targets, Wanted] | None = None

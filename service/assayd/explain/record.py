@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from assayd.engine.backend import LoadedModel
-from assayd.explain.canonical import Canonical, Text, canonical, text
+from assayd.explain.canonical import BEYOND_JSON, Canonical, Text, canonical, text
 from assayd.explain.outcome import InstanceExplained, JacobianAxes
 from assayd.explain.request import ExplainRequest
 from assayd.explain.targets import ResolvedTarget
@@ -27,7 +27,6 @@ from assayd.types.request import PerInput
 from assayd.types.subject import Segments, Subject
 
 FORMAT = "assay.v1.Record/1"
-_LARGE = 2**53
 
 
 @dataclass(frozen=True)
@@ -148,8 +147,8 @@ def described(value: Any) -> Any:
             said = {str(name): described(item) for name, item in value.items()}
         case tuple() | list():
             said = [described(item) for item in value]
-        case int() if abs(value) >= _LARGE:
-            said = str(value)  # RFC 8785 has numbers as far as a double counts them
+        case int() if abs(value) >= BEYOND_JSON:
+            said = str(value)
         case float() if not np.isfinite(value):
             said = repr(value)  # JSON has no word for it
         case _ if is_dataclass(value):

@@ -14,11 +14,11 @@ from assayd.errors import InvalidRequest, within
 from assayd.explain.request import ExplainRequest
 from assayd.features.align import align
 from assayd.features.baselines import baseline_of
-from assayd.features.segments import segments_of
+from assayd.features.segments import looks_at_numbers, segments_of
 from assayd.types.arrays import Array
 from assayd.types.method import Method, differentiates
 from assayd.types.model import LAYOUTS, InputFacts
-from assayd.types.request import Constant, Elements, Given, Superpixels
+from assayd.types.request import Constant, Elements, Given
 from assayd.types.statistics import QuartileTable, table_of, with_names
 from assayd.types.subject import Segments, Subject
 
@@ -130,7 +130,7 @@ class Subjects:
         names = _feature_names(self._request, self._explained)
         with within(f"{self._request.method_name}.features"):
             segments = self._cut(features, chosen, *self._axes, names, self._request.spec.groups)
-        if not isinstance(features, Superpixels):  # the others see extents alone
+        if not looks_at_numbers(features):
             self._cut_alike = segments
         return segments
 

@@ -13,9 +13,9 @@ import numpy as np
 from cachetools import LRUCache
 from cachetools.keys import hashkey
 
-from assayd.features.segments import segments_of
+from assayd.features.segments import looks_at_numbers, segments_of
 from assayd.types.arrays import Array
-from assayd.types.request import FeatureSpec, Group, Superpixels
+from assayd.types.request import FeatureSpec, Group
 from assayd.types.subject import Segments
 
 _MOST_BYTES, _BESIDE_BYTES = 64 * 2**20, 500
@@ -39,7 +39,7 @@ class SegmentCache:
         spec_groups: tuple[Group, ...],
     ) -> Segments:
         """As `assayd.features.segments.segments_of`."""
-        look = isinstance(spec, Superpixels)  # the others see extents alone
+        look = looks_at_numbers(spec)
         of_inputs = (
             (n, x.shape, spatial_axes.get(n), channel_axis.get(n), feature_names.get(n), _content(x) if look else None)
             for n, x in inputs.items()

@@ -14,6 +14,11 @@ from assayd.types.request import Elements, FeatureSpec, GivenSegments, Grid, Gro
 from assayd.types.subject import Segments
 
 
+def looks_at_numbers(spec: FeatureSpec) -> bool:
+    """Whether a cut hangs on an instance's numbers. The others see extents alone, and are alike for all of a shape."""
+    return isinstance(spec, Superpixels)
+
+
 def segments_of(
     spec: FeatureSpec,
     inputs: Mapping[str, Array],
