@@ -49,9 +49,9 @@ class MaskSample:
         """Masks of rows a <= r < b, [b - a, F]."""
         return _unpacked(self.words[a:b], self.features)
 
-    def z(self, a: int, b: int) -> Floats:
+    def z(self, a: int, b: int) -> NDArray[np.bool_]:
         """1 where a feature is kept."""
-        return self.keep(a, b).astype(np.float64)
+        return self.keep(a, b)
 
     def squared_distance(self, z: Floats) -> Floats:
         """Of the cosine distance from the mask that keeps all: (1 - sqrt(kept / F))^2; an empty mask is at 1."""

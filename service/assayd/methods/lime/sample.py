@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Protocol, Self
 
 import numpy as np
@@ -88,8 +89,8 @@ class Sample(Protocol):
     def cut(self, rows: int) -> Self:
         """The first rows alone."""
 
-    def z(self, a: int, b: int) -> Floats:
-        """The surrogate's variables in rows a <= r < b, [b - a, F]."""
+    def z(self, a: int, b: int) -> Array:
+        """The surrogate's variables in rows a <= r < b, float64 or bool [b - a, F]. Not to be written to."""
 
     def squared_distance(self, z: Floats) -> Floats:
         """From x, [n]; z: [n, F]."""
@@ -102,47 +103,49 @@ class Sample(Protocol):
 
 
 class Design:
-    """The variables of all rows a block at a time; kept where they fit in one."""
+    """The variables of all rows, a piece at a time that stays in the cache; kept where they fit in a block."""
 
     def __init__(self, sample: Sample) -> None:
         self._sample = sample
         self.rows, self.features = sample.draws.rows, len(sample.z_x)
         self._block = max(1, BLOCK_CELLS // self.features)
-        self._only = sample.z(0, self.rows) if self.rows <= self._block else None
         self._piece = self._block
         if self.features <= _SMALL:
             self._piece = min(self._block, _SMALL_WORK // self.features**2, _SMALL_CELLS // self.features)
-
-    @property
-    def nbytes(self) -> int:
-        """That are held beside the sample."""
-        return 0 if self._only is None else self._only.nbytes
+        self._kept = [*self._pieces()] if self.rows <= self._block else None
 
     def __iter__(self) -> Iterator[tuple[slice, Floats]]:
         """Rows, and their z [rows, F]."""
-        for a in range(0, self.rows, self._block):
-            b = min(a + self._block, self.rows)
-            z = self._sample.z(a, b) if self._only is None else self._only
-            for first in range(a, b, self._piece):
-                last = min(first + self._piece, b)
-                yield slice(first, last), z[first - a : last - a]
+        for rows, z in self._pieces() if self._kept is None else self._kept:
+            yield rows, z.astype(np.float64, copy=False)
 
     def whole(self) -> Floats:
         """z of all rows, [rows, F]."""
-        return self._sample.z(0, self.rows) if self._only is None else self._only
+        return np.concatenate([z for _, z in self])
 
     def row(self, number: int) -> Floats:
         """z of one row, [F]."""
-        z: Floats = self._sample.z(number, number + 1)[0] if self._only is None else self._only[number]
+        z: Floats = self._sample.z(number, number + 1)[0].astype(np.float64, copy=False)
         return z
 
     def proximity(self, width: float) -> Floats:
         """exp(-d^2 / (2 width^2)), [rows]."""
         out = np.empty(self.rows)
         for rows, z in self:
-            with np.errstate(over="ignore", under="ignore"):
-                out[rows] = np.exp(self._sample.squared_distance(z) / width * (-0.5 / width))
-        return out
+            out[rows] = self._sample.squared_distance(z)
+        with np.errstate(over="ignore", under="ignore"):
+            out /= width
+            out *= -0.5 / width
+            return np.exp(out, out=out)
+
+    def _pieces(self) -> Iterator[tuple[slice, Array]]:
+        # The first one by itself: x is in it, where all others may be at hand, made for other instances as well.
+        blocks = [0, *range(self._piece, self.rows, self._block), self.rows]
+        for a, b in pairwise(blocks):
+            z = self._sample.z(a, b)
+            for first in range(a, b, self._piece):
+                last = min(first + self._piece, b)
+                yield slice(first, last), z[first - a : last - a]
 
 
 def merge(keys: Array) -> tuple[Ints, Draws]:

@@ -10,9 +10,9 @@ import numpy as np
 from cachetools import LRUCache, cached
 
 from assayd.errors import InvalidRequest, InvalidTensor
-from assayd.methods.lime.columns import Columns, Part, compared_in
-from assayd.methods.lime.distributions import Normals
+from assayd.methods.lime.columns import Columns, Part
 from assayd.methods.lime.sample import Draws, merge, unmerged
+from assayd.methods.lime.variables import equal, seen, variables
 from assayd.types.arrays import Array, Floats, Ints
 from assayd.types.request import PerInput
 from assayd.types.rows import SampleRows
@@ -28,13 +28,18 @@ _KEPT_BYTES, _BESIDE_BYTES = 64 * 2**20, 500
 
 @dataclass(frozen=True, eq=False)
 class TableSample:
-    """Rows of a table. values: for each part the drawn elements [rows, c], the first row x's; whole: given tensors."""
+    """Rows of a table.
+
+    values: for each part the drawn elements [rows, c], the first row x's. made: what `seen` gives for them, but for the
+    first row, where that is at hand; others may have it as well. whole: given tensors.
+    """
 
     subject: Subject
     columns: Columns
     values: tuple[Array, ...]
     draws: Draws
     z_x: Floats
+    made: tuple[Array, ...] | None = None
     whole: Mapping[str, Array] | None = None
     copies: int = 1
 
@@ -47,9 +52,14 @@ class TableSample:
         """The first rows alone."""
         return replace(self, values=tuple(v[:rows] for v in self.values), draws=self.draws.cut(rows))
 
-    def z(self, a: int, b: int) -> Floats:
+    def z(self, a: int, b: int) -> Array:
         """1 where a column lies in x's bin or at x's level; a Gaussian column's standardised value."""
-        return _compare(self.subject, self.columns, [v[a:b] for v in self.values])
+        made = None if self.made is None else [m[a:b] for m in self.made]
+        z = variables(self.columns, self.subject, [v[a:b] for v in self.values], made)
+        if made is not None and a == 0:
+            z = z.copy()
+            z[0] = self.z_x
+        return z
 
     def squared_distance(self, z: Floats) -> Floats:
         """Euclidean."""
@@ -79,34 +89,49 @@ class TableSample:
         return made
 
 
+@dataclass(frozen=True, eq=False)
+class _Drawn:
+    """What doesn't depend on x; the first rows are left to it.
+
+    values: as in `TableSample`. levels: [total, F] where all features are categorical, else no rows. made: as there,
+    where it is worth keeping.
+    """
+
+    values: tuple[Array, ...]
+    levels: Ints
+    made: tuple[Array, ...] | None
+
+    @property
+    def nbytes(self) -> int:
+        return self.levels.nbytes + sum(v.nbytes for v in (*self.values, *(self.made or ())))
+
+
 def draw(columns: Columns, subject: Subject, total: int) -> TableSample:
     """x, and `total` - 1 rows drawn. Those of a smaller total are the first ones.
 
     Rows are merged where all features are categorical; numbers hardly ever repeat.
     """
     small = total * columns.segments.count <= _KEPT_CELLS
-    drawn, levels = (_drawn_before if small else _drawn)(columns, subject.stream, total)
-    values = tuple(v.copy() for v in drawn) if small else drawn
+    numeric = len(columns.missing) > 0
+    drawn = (_drawn_before if small else _drawn)(columns, subject.stream, total, keep=small and numeric)
+    values = tuple(v.copy() for v in drawn.values) if small else drawn.values
     for part, into in zip(columns.parts, values, strict=True):
         into[0] = subject.inputs[part.input].reshape(-1)[part.elements]
-    z_x = _compare(subject, columns, [v[:1] for v in values])[0]
-    if len(columns.missing):
-        return TableSample(subject, columns, values, unmerged(total), z_x)
-    chosen = levels.copy()
+    z_x = variables(columns, subject, [v[:1] for v in values], None)[0].astype(np.float64)
+    if numeric:
+        return TableSample(subject, columns, values, unmerged(total), z_x, drawn.made)
+    chosen = drawn.levels.copy()
     chosen[0] = _levels_of_x(columns, values)
     first, draws = merge(chosen)
     return TableSample(subject, columns, tuple(v[first] for v in values), draws, z_x)
 
 
-def _drawn(columns: Columns, stream: int, total: int) -> tuple[tuple[Array, ...], Ints]:
-    """What doesn't depend on x: for each part the drawn elements [total, c], and the levels [total, F] where all
-    features are categorical; their first rows are left to x.
-
-    A column takes one uniform number and is its distribution's inverse there, so a row always takes as many numbers.
-    """
+def _drawn(columns: Columns, stream: int, total: int, *, keep: bool) -> _Drawn:
+    """A column takes one uniform number and is its distribution's inverse there, so a row always takes as many."""
     count = columns.segments.count
     values = tuple(np.empty((total, len(part.elements)), part.dtype) for part in columns.parts)
     chosen = np.empty((0 if len(columns.missing) else total, count), np.int64)
+    made: tuple[Array, ...] | None = None
     rng = np.random.Generator(np.random.Philox(key=stream))
     step = max(1, _BLOCK_CELLS // count)
     for a in range(1, total, step):
@@ -117,11 +142,16 @@ def _drawn(columns: Columns, stream: int, total: int) -> tuple[tuple[Array, ...]
             chosen[a:b] = levels
         for part, into in zip(columns.parts, values, strict=True):
             _fill(part, numbers, levels, into[a:b])
-    return values, chosen
+        if keep:
+            found = seen(columns, [v[a:b] for v in values])
+            made = made or tuple(np.empty((total, f.shape[1]), f.dtype) for f in found)
+            for all_rows, of_these in zip(made, found, strict=True):
+                all_rows[a:b] = of_these
+    return _Drawn(values, chosen, made)
 
 
-def _size(drawn: tuple[tuple[Array, ...], Ints]) -> int:
-    return _BESIDE_BYTES + sum(part.nbytes for part in drawn[0]) + drawn[1].nbytes
+def _size(drawn: _Drawn) -> int:
+    return _BESIDE_BYTES + drawn.nbytes
 
 
 _drawn_before = cached(LRUCache(_KEPT_BYTES, getsizeof=_size), lock=Lock())(_drawn)
@@ -154,8 +184,8 @@ def given(columns: Columns, subject: Subject, samples: PerInput[Array], total: i
     at_x = [subject.inputs[p.input].reshape(1, -1)[:, p.elements] for p in columns.parts]
     count = len(values[0])
     draws = replace(unmerged(count), stand_for=total)
-    z_x = _compare(subject, columns, at_x)[0]
-    return TableSample(subject, columns, values, draws, z_x, whole)
+    z_x = variables(columns, subject, at_x, None)[0].astype(np.float64)
+    return TableSample(subject, columns, values, draws, z_x, whole=whole)
 
 
 def _stored(tensor: Array, part: Part) -> Array:
@@ -187,59 +217,10 @@ def _fill(part: Part, numbers: Floats, levels: Ints, out: Array) -> None:
         out[:, feature.at] = feature.levels[levels[:, feature.number]]
 
 
-def _compare(subject: Subject, columns: Columns, values: Sequence[Array]) -> Floats:
-    """z [n, F] of drawn elements, by part [n, c]."""
-    z = np.ones((len(values[0]), columns.segments.count))
-    for part, found in zip(columns.parts, values, strict=True):
-        x = subject.inputs[part.input].reshape(-1)[part.elements]
-        if len(part.edges):
-            numbers = found[:, part.at]
-            if isinstance(columns.drawn_from, Normals):
-                z[:, part.features] = _standardised(numbers, columns.drawn_from, part)
-            else:
-                z[:, part.features] = _in_bin(numbers, x[part.at], part)
-        for feature in part.categorical:
-            z[:, feature.feature] *= _equal(found[:, feature.at], x[feature.at]).all(axis=1)
-    return z
-
-
-def _standardised(numbers: Array, normals: Normals, part: Part) -> Floats:
-    """(value - mean) / std; a missing value stands at the mean."""
-    z: Floats = (numbers.astype(np.float64) - normals.mean[part.columns]) / normals.std[part.columns]
-    z[np.isnan(z)] = 0.0
-    if not np.isfinite(z).all():
-        raise InvalidRequest(
-            "a normal distribution has finite numbers; x or a sample doesn't", field="sampling.gaussian"
-        )
-    return z
-
-
-def _in_bin(numbers: Array, x: Array, part: Part) -> Array:
-    """Whether a value lies in x's bin, bool [n, columns]; missing values have a bin of their own. x: [columns]."""
-    dtype = compared_in(part.dtype)
-    numbers, x = numbers.astype(dtype, copy=False), x.astype(dtype, copy=False)
-    bin_of_x = (part.edges < x[:, np.newaxis]).sum(axis=1)
-    outer = np.full((len(x), 1), np.inf, dtype)
-    ends = np.concatenate([-outer, part.edges, outer], axis=1)
-    column = np.arange(len(x))
-    inside: Array = (numbers > ends[column, bin_of_x]) | (bin_of_x == 0)  # the lowest bin has -inf as well
-    inside &= numbers <= ends[column, bin_of_x + 1]
-    missing = np.isnan(x)
-    return np.where(missing, np.isnan(numbers), inside) if missing.any() else inside
-
-
-def _equal(values: Array, x: Array) -> Array:
-    """Elementwise, NaN equal to NaN. values: [n, m]; x: [m]."""
-    same: Array = values == x
-    if values.dtype.kind == "f":
-        same |= np.isnan(values) & np.isnan(x)
-    return same.astype(np.bool_, copy=False)
-
-
 def _levels_of_x(columns: Columns, values: Sequence[Array]) -> Ints:
     """The level of each categorical feature that x stands at, -1 where at none."""
     same = [np.ones(len(ends), np.bool_) for ends in columns.shares]
     for part, found in zip(columns.parts, values, strict=True):
         for feature in part.categorical:
-            same[feature.number] &= _equal(feature.levels, found[0, feature.at]).all(axis=1)
+            same[feature.number] &= equal(feature.levels, found[0, feature.at]).all(axis=1)
     return np.array([int(np.argmax(s)) if s.any() else -1 for s in same])
