@@ -17,6 +17,7 @@ from assayd.explain.allowance import Allowance
 from assayd.explain.checks import RowsInteract, allowed_difference, alone_difference, check_finite
 from assayd.explain.deadline import before, over_budget
 from assayd.explain.notices import about_subject, doubts
+from assayd.explain.offload import Takes
 from assayd.explain.outcome import InstanceExplained
 from assayd.explain.prepare import LIGHT, Preparation
 from assayd.explain.readout import Wanted
@@ -116,8 +117,8 @@ class InstanceRun:
         while True:
             begun = time.monotonic()
             numbers = max(scores.rows.size, len(scores.x) * shared.elements)
-            light = shared.light and shared.draws_fast and numbers <= LIGHT
-            step = await shared.offload.reduce(self._step, explanation, scores, conclude, light=light)
+            takes = shared.draws if numbers <= LIGHT else Takes.LONGER
+            step = await shared.offload.reduce(self._step, explanation, scores, conclude, takes=takes)
             shared.tally.reduced(time.monotonic() - begun)
             if isinstance(step, InstanceExplained):
                 return step

@@ -3,34 +3,74 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from enum import Enum
 from typing import TypeVar, TypeVarTuple
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 
+class Takes(Enum):
+    """How long some work takes: microseconds, a millisecond at most, or longer, for all anybody knows."""
+
+    MICROSECONDS = 0
+    MILLISECOND = 1
+    LONGER = 2
+
+
 class Offload:
-    """Two threads, one for planning and one for reducing, so that a slow segmentation delays no answer."""
+    """Two threads, one for planning and one for reducing, so that a slow segmentation delays no answer.
+
+    What takes a millisecond stays here as well: on a thread it takes three, since numpy gives the interpreter away in
+    each of its calls and has to wait for it again. In each turn of the loop there is one such piece of work, so that
+    many instances don't keep everybody else waiting.
+    """
 
     def __init__(self) -> None:
         self._planning = ThreadPoolExecutor(1, "plan")
         self._reducing = ThreadPoolExecutor(1, "reduce")
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._taken = False
 
-    async def plan(self, function: Callable[[*Ts], T], *arguments: *Ts, light: bool = False) -> T:
+    async def plan(self, function: Callable[[*Ts], T], *arguments: *Ts, takes: Takes = Takes.LONGER) -> T:
         """Run on the planning thread, or here."""
-        if light:
-            return function(*arguments)
-        return await asyncio.get_running_loop().run_in_executor(self._planning, function, *arguments)
+        return await self._run(self._planning, takes, function, *arguments)
 
-    async def reduce(self, function: Callable[[*Ts], T], *arguments: *Ts, light: bool = False) -> T:
+    async def reduce(self, function: Callable[[*Ts], T], *arguments: *Ts, takes: Takes = Takes.LONGER) -> T:
         """Run on the reducing thread, or here."""
-        if light:
-            return function(*arguments)
-        return await asyncio.get_running_loop().run_in_executor(self._reducing, function, *arguments)
+        return await self._run(self._reducing, takes, function, *arguments)
 
     def close(self) -> None:
         """End the threads when their work is done."""
         self._planning.shutdown()
         self._reducing.shutdown()
+
+    async def _run(self, thread: ThreadPoolExecutor, takes: Takes, function: Callable[[*Ts], T], *arguments: *Ts) -> T:
+        if takes is Takes.LONGER:
+            return await asyncio.get_running_loop().run_in_executor(thread, function, *arguments)
+        if takes is Takes.MILLISECOND:
+            await self._turn()
+        return function(*arguments)
+
+    async def _turn(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._taken:
+            mine: asyncio.Future[None] = loop.create_future()
+            self._waiting.append(mine)
+            await mine
+        else:
+            self._taken = True
+            loop.call_soon(self._next)
+
+    def _next(self) -> None:
+        """In the next turn of the loop: one who waits begins in the turn after that, before this is called again."""
+        while self._waiting:
+            other = self._waiting.popleft()
+            if not other.done():  # its caller may have left
+                other.set_result(None)
+                asyncio.get_running_loop().call_soon(self._next)
+                return
+        self._taken = False

@@ -7,7 +7,7 @@ from functools import cached_property
 
 from assayd.engine.backend import LoadedModel
 from assayd.errors import within
-from assayd.explain.offload import Offload
+from assayd.explain.offload import Offload, Takes
 from assayd.explain.places import Places
 from assayd.explain.readout import Readouts
 from assayd.explain.record import Records, Stack
@@ -24,8 +24,8 @@ from assayd.types.subject import Subject
 
 LIGHT = 4096
 """Numbers that are worked through in place."""
-_LIGHT_CELLS = 1 << 15
-"""The same of drawn samples, which take a millisecond then."""
+_SHORT_CELLS = 1 << 15
+"""Of drawn samples, which take a millisecond then."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +60,8 @@ class Preparation:
 
     async def plan(self, position: int) -> Subject:
         """Cut features and make baselines."""
-        return await self.offload.plan(self.subjects.of, position, light=self.light)
+        takes = Takes.MICROSECONDS if self.light else Takes.LONGER
+        return await self.offload.plan(self.subjects.of, position, takes=takes)
 
     @cached_property
     def subjects(self) -> Subjects:
@@ -91,14 +92,15 @@ class Preparation:
         return plan.size + plan.later + 1 + subject.baseline_count + int(self.request.reproducible)
 
     @cached_property
-    def draws_fast(self) -> bool:
-        """Whether samples, if any, are few enough to be drawn and solved in place. Of one decision alone: many
-        instances would keep the loop from everybody else.
-        """
-        return drawn_cells(self.request.method, self.elements) <= (_LIGHT_CELLS if self.request.instances == 1 else 0)
+    def draws(self) -> Takes:
+        """How long samples, if any, take to be drawn, and so to be solved."""
+        cells = drawn_cells(self.request.method, self.elements)
+        if not self.light or cells > _SHORT_CELLS:
+            return Takes.LONGER
+        return Takes.MILLISECOND if cells else Takes.MICROSECONDS
 
     async def begin(self, subject: Subject) -> tuple[Explanation, Plan]:
         """The method under way, and its first plan. Raises what the method finds wrong with its parameters."""
         explanation = self.request.method.explain(subject)
         with within(self.request.method_name, beside=("inputs[", "inputs_to_explain")):
-            return explanation, await self.offload.plan(next, explanation, light=self.light and self.draws_fast)
+            return explanation, await self.offload.plan(next, explanation, takes=self.draws)

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -22,6 +23,7 @@ from assayd.errors import (
     RowBudget,
 )
 from assayd.explain.failures import earliest
+from assayd.explain.offload import Takes
 from assayd.explain.outcome import InstanceExplained, InstanceFailed
 from assayd.explain.request import Budget, PredictRequest
 from assayd.methods import METHODS
@@ -392,29 +394,30 @@ async def test_a_probability_that_had_to_be_clipped_is_noticed():
 
 
 @pytest.mark.parametrize(
-    ("instances", "name", "more", "hops"),
+    ("instances", "name", "more", "turns", "hops"),
     [
-        (1, "lime", {"num_samples": 100}, 0),
-        (2, "lime", {"num_samples": 100}, 4),
-        (1, "lime", {"num_samples": 10_000}, 2),
-        (1, "lime", {"num_samples": 100, "surrogate": "lasso"}, 2),
-        (2, "occlusion", {}, 0),
+        (1, "lime", {"num_samples": 100}, 2, 0),
+        (2, "lime", {"num_samples": 100}, 4, 0),
+        (1, "lime", {"num_samples": 10_000}, 0, 2),
+        (1, "lime", {"num_samples": 100, "surrogate": "lasso"}, 0, 2),
+        (2, "occlusion", {}, 0, 0),
     ],
 )
-async def test_a_decision_is_drawn_and_solved_in_place_and_many_on_a_thread(instances, name, more, hops, monkeypatch):
+async def test_few_samples_are_drawn_and_solved_in_place_and_many_on_a_thread(
+    instances, name, more, turns, hops, monkeypatch
+):
     """Whatever goes to a thread costs a way there and back; whatever doesn't holds up everybody else."""
-    taken, method = [], METHODS[name](features=Elements(), **more)
+    taken, method = Counter(), METHODS[name](features=Elements(), **more)
 
-    async def counted(function, *arguments, light=False):
-        if not light:
-            taken.append(function)
+    async def counted(function, *arguments, takes=Takes.LONGER):
+        taken[takes] += 1
         return function(*arguments)
 
     async with service(zoo.mlp(6, 8, 3)) as served:
         monkeypatch.setattr(served.offload, "plan", counted)
         monkeypatch.setattr(served.offload, "reduce", counted)
         await served.explain(a_request({"x": X[:instances]}, method=(name, method), target=FIRST))
-    assert len(taken) == hops
+    assert (taken[Takes.MILLISECOND], taken[Takes.LONGER]) == (turns, hops)
 
 
 async def test_one_instance_alone_takes_no_task_of_its_own():

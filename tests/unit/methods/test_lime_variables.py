@@ -15,7 +15,6 @@ from assayd.types.subject import Subject
 from tests.lime_cases import fit_gaussian, fit_quartile, row
 
 ROWS, FEATURES = 1000, 30
-"""Several pieces of a design."""
 DATA = np.random.default_rng(3).normal(size=(200, FEATURES))
 TABLES = {"quartile": fit_quartile(DATA), "gaussian": fit_gaussian(DATA)}
 
@@ -49,6 +48,7 @@ def test_variables_are_those_of_the_rows_whatever_was_drawn_before_and_after(kin
 @pytest.mark.parametrize("sample", [of_table(t) for t in TABLES.values()] + [masks.draw(FEATURES, ROWS, 7, 1)])
 def test_a_design_has_all_rows_in_pieces(sample: Sample, monkeypatch: pytest.MonkeyPatch) -> None:
     want = sample.z(0, ROWS)
+    monkeypatch.setattr("assayd.methods.lime.sample._NARROW_CELLS", 290 * FEATURES)
     for cells in (1 << 21, 700 * FEATURES, 7 * FEATURES):  # kept; made again, several pieces a block; one
         monkeypatch.setattr("assayd.methods.lime.sample.BLOCK_CELLS", cells)
         design = Design(sample)

@@ -15,11 +15,9 @@ from assayd.types.rows import RowBlock
 BLOCK_CELLS = 1 << 21
 """Numbers of a design matrix that are unpacked at a time."""
 
-_SMALL = 64
-_SMALL_WORK = 1 << 18
-_SMALL_CELLS = 9000
-"""Up to 64 features products are taken in pieces that OpenBLAS leaves to one thread: several that meet in each product
-cost 150 ms in place of 5 where a model keeps the cores busy."""
+_NARROW, _NARROW_CELLS = 64, 1 << 16
+"""Up to so many features a piece has so many numbers, which stay in a core's cache. Much smaller ones cost more than
+they save: each call into numpy is one more time to wait for the interpreter."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,8 +108,8 @@ class Design:
         self.rows, self.features = sample.draws.rows, len(sample.z_x)
         self._block = max(1, BLOCK_CELLS // self.features)
         self._piece = self._block
-        if self.features <= _SMALL:
-            self._piece = min(self._block, _SMALL_WORK // self.features**2, _SMALL_CELLS // self.features)
+        if self.features <= _NARROW:
+            self._piece = min(self._block, _NARROW_CELLS // self.features)
         self._kept = [*self._pieces()] if self.rows <= self._block else None
 
     def __iter__(self) -> Iterator[tuple[slice, Floats]]:

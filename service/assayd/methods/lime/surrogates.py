@@ -11,7 +11,6 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import LinAlgError, cho_factor, cho_solve, eigh
 
 from assayd.methods.lime.sample import Draws
 from assayd.types.arrays import Floats
@@ -44,15 +43,15 @@ Fitter: TypeAlias = Callable[[Floats, Floats, Floats], Fit]
 
 def inverse(gram: Floats, alpha: float) -> Floats:
     """(gram + alpha)^-1, or the pseudo-inverse where that is singular: collinear features share what they explain."""
+    # By numpy: scipy holds on to the interpreter, for a second with 3000 features.
     penalised = gram + alpha * np.eye(len(gram))
     if alpha > 0:
         try:
-            inverse: Floats = cho_solve(cho_factor(penalised, lower=True), np.eye(len(gram)))
-        except LinAlgError:
+            np.linalg.cholesky(penalised)  # tells of a singular one, where an inverse may be made of rounding
+            return np.linalg.inv(penalised).astype(np.float64, copy=False)
+        except np.linalg.LinAlgError:
             pass
-        else:
-            return inverse
-    values, vectors = eigh(penalised)
+    values, vectors = np.linalg.eigh(penalised)
     seen = values > len(gram) * np.finfo(np.float64).eps * max(values[-1], 0.0)
     pseudo: Floats = (vectors[:, seen] / values[seen]) @ vectors[:, seen].T
     return pseudo
