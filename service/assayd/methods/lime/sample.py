@@ -123,8 +123,12 @@ class Design:
 
     def row(self, number: int) -> Floats:
         """z of one row, [F]."""
-        z: Floats = self._sample.z(number, number + 1)[0].astype(np.float64, copy=False)
-        return z
+        if self._kept is None:
+            z = self._sample.z(number, number + 1)[0]
+        else:
+            z = self._kept[number // self._piece][1][number % self._piece]
+        found: Floats = z.astype(np.float64, copy=False)
+        return found
 
     def proximity(self, width: float) -> Floats:
         """exp(-d^2 / (2 width^2)), [rows]."""
