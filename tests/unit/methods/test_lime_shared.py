@@ -150,7 +150,7 @@ def test_what_is_kept_is_counted_and_bounded() -> None:
     pieces = [value for value in memory.values() if isinstance(value, ridge._AtHand)]
     assert 10 < len(pieces) < 18
     for found in pieces:
-        assert found.nbytes == sum(p.z.nbytes + p.pull.nbytes for p in found) == 2 * rows * features * 8
+        assert found.nbytes == sum(p.x.nbytes + p.pull.nbytes for p in found.pieces) == 2 * rows * features * 8
     assert sum(value.nbytes for value in memory.values()) < memory.currsize
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeAlias
 
 import numpy as np
 
@@ -15,12 +16,13 @@ from assayd.methods.lime.surrogates import Fit, inverse, share_explained
 from assayd.types.arrays import Floats
 
 _KEPT_CELLS = 1 << 20
-"""Rows times features that stay at hand from the second fit on, in 16 MiB at most; of more the factors alone."""
+"""Rows times features that stay at hand during a fit, in 16 MiB at most, and where they are shared from the second fit
+on; of more the factors alone."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Factors:
-    """mean: of z, weighted, [F]. gram: X' W X; inverse: of A; both [F, F]."""
+    """mean: of z, weighted, [F]. gram: X' X; inverse: of A; both [F, F]."""
 
     mean: Floats
     gram: Floats
@@ -31,44 +33,61 @@ class _Factors:
         return self.mean.nbytes + self.gram.nbytes + self.inverse.nbytes
 
 
+_Rows: TypeAlias = "Iterable[tuple[slice, Floats]]"
+"""X in pieces, [rows, F]: a row is z less its mean, times the root of its weight."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Stream:
+    """All rows, made again in each pass. root: of the weights, [rows, 1]."""
+
+    design: Design
+    mean: Floats
+    root: Floats
+
+    def __iter__(self) -> Iterator[tuple[slice, Floats]]:
+        for rows, z in self.design:
+            x = z - self.mean
+            x *= self.root[rows]
+            yield rows, x
+
+
 @dataclass(frozen=True, eq=False)
 class _Piece:
-    """Some rows and their centred variables, [rows, F]."""
+    """Some rows of X."""
 
     rows: slice
-    z: Floats
+    x: Floats
     factors: _Factors
 
     @cached_property
     def pull(self) -> Floats:
         """(A^-1 x)_j^2: how much a squared residual adds to the variance of each coefficient, [rows, F]."""
-        pull: Floats = (self.z @ self.factors.inverse) ** 2
+        pull: Floats = self.x @ self.factors.inverse
+        pull *= pull
         return pull
 
 
 @dataclass(frozen=True, eq=False)
-class _Stream:
-    """All rows, made again in each pass."""
+class _Pieces:
+    """Rows with their factors."""
 
-    design: Design
+    rows: _Rows
     factors: _Factors
 
     def __iter__(self) -> Iterator[_Piece]:
-        return (_Piece(rows, z - self.factors.mean, self.factors) for rows, z in self.design)
+        return (_Piece(at, x, self.factors) for at, x in self.rows)
 
 
 @dataclass(frozen=True, eq=False)
 class _AtHand:
-    """All rows, made once."""
+    """All rows of a sample that is shared, and their pull, made once."""
 
     pieces: tuple[_Piece, ...]
 
-    def __iter__(self) -> Iterator[_Piece]:
-        return iter(self.pieces)
-
     @property
     def nbytes(self) -> int:
-        return 2 * sum(piece.z.nbytes for piece in self.pieces)
+        return 2 * sum(piece.x.nbytes for piece in self.pieces)
 
 
 def ridge(basis: Basis, scores: Floats, alpha: float) -> Fit:
@@ -76,64 +95,75 @@ def ridge(basis: Basis, scores: Floats, alpha: float) -> Fit:
 
     One factorisation serves all targets, and all instances that share the sample. scores: [rows, T].
 
-    Errors are the sandwich A^-1 (sum w^2 r^2 x x') A^-1 over all draws, weights w and residuals r, A = X' W X + alpha,
-    times `Draws.chance`. On centred variables the intercept separates from A, and the variance of coefficient j is the
-    sum of w^2 r^2 (A^-1 x)_j^2.
+    Variables and scores are taken less their weighted means, times the roots of the weights: the intercept separates
+    and no weights are left. A = X' X + alpha; errors are the sandwich A^-1 (sum r^2 x x' / c) A^-1 over the rows, with
+    residuals r and c draws of a row, times `Draws.chance`: the variance of coefficient j is the sum of
+    r^2 (A^-1 x)_j^2 / c.
     """
-    draws = basis.sample.draws
-    counts = draws.counts * draws.unit
-    weights = counts * basis.proximity
+    draws, shared = basis.sample.draws, basis.sample.shared
+    weights = _weights(basis)
     mean_score = weights @ scores / weights.sum()
-    centred = scores - mean_score
-    shared = basis.sample.shared
+    y = (scores - mean_score) * _root(basis)
     factors = recall(_Factors, basis, alpha) if shared else None
     if factors is None:
-        design = basis.design
-        factors, cross = _factored(design, weights, alpha, centred)
-        pieces: Iterable[_Piece] = _Stream(design, factors)
+        factors, cross, pieces = _factored(basis, alpha, y)
         if shared:
             keep(factors, basis, alpha)
     else:
-        few = draws.rows * basis.features <= _KEPT_CELLS
-        pieces = _at_hand(basis, factors) if few else _Stream(basis.design, factors)
-        cross = np.zeros((basis.features, scores.shape[1]))
+        pieces = _at_hand(basis, factors).pieces if _are_few(basis) else _again(basis, factors)
+        cross = np.zeros((basis.features, y.shape[1]))
         for piece in pieces:
-            cross += _weighted(weights, piece.rows, piece.z) @ centred[piece.rows]
+            cross += piece.x.T @ y[piece.rows]
     values = factors.inverse @ cross
     # Once more on what is left over: an inverse loses digits that a solver keeps.
     values += factors.inverse @ (cross - factors.gram @ values - alpha * values)
-    left = np.zeros(scores.shape[1])
-    variance = np.zeros((scores.shape[1], basis.features))
-    of_draws = draws.chance * counts * draws.unit * basis.proximity**2
+    left = np.zeros(y.shape[1])
+    variance = np.zeros((y.shape[1], basis.features))
+    of_row = (draws.chance / draws.counts)[:, np.newaxis]
     for piece in pieces:
-        squares = (centred[piece.rows] - piece.z @ values) ** 2
-        left += weights[piece.rows] @ squares
+        squares = (y[piece.rows] - piece.x @ values) ** 2
+        left += squares.sum(axis=0)
         if draws.chance:
-            variance += (of_draws[piece.rows, np.newaxis] * squares).T @ piece.pull
+            variance += (of_row[piece.rows] * squares).T @ piece.pull
     r_squared = share_explained(left, weights, scores)
     return Fit(values.T, mean_score - factors.mean @ values, r_squared, np.sqrt(variance))
 
 
-def _factored(design: Design, weights: Floats, alpha: float, centred: Floats) -> tuple[_Factors, Floats]:
-    """The factors, and X' W y, [F, T], from the same pass."""
-    total = weights.sum()
-    mean = np.zeros(design.features)
-    for rows, z in design:
-        mean += weights[rows] @ z / total
-    gram = np.zeros((design.features, design.features))
-    cross = np.zeros((design.features, centred.shape[1]))
-    for rows, z in design:
-        z_centred = z - mean
-        weighted = _weighted(weights, rows, z_centred)
-        gram += weighted @ z_centred
-        cross += weighted @ centred[rows]
-    return _Factors(mean, gram, inverse(gram, alpha)), cross
+def _factored(basis: Basis, alpha: float, y: Floats) -> tuple[_Factors, Floats, Iterable[_Piece]]:
+    """The factors, X' y, [F, T], from the same pass, and the rows."""
+    design, weights = basis.design, _weights(basis)
+    mean = np.zeros(basis.features)
+    for at, z in design:
+        mean += weights[at] @ z
+    mean /= weights.sum()
+    stream = _Stream(design, mean, _root(basis))
+    rows: _Rows = list(stream) if _are_few(basis) else stream
+    gram, cross = np.zeros((basis.features, basis.features)), np.zeros((basis.features, y.shape[1]))
+    for at, x in rows:
+        gram += x.T @ x
+        cross += x.T @ y[at]
+    factors = _Factors(mean, gram, inverse(gram, alpha))
+    return factors, cross, _Pieces(rows, factors)
 
 
 @kept
 def _at_hand(basis: Basis, factors: _Factors) -> _AtHand:
-    return _AtHand(tuple(_Stream(basis.design, factors)))
+    return _AtHand(tuple(_again(basis, factors)))
 
 
-def _weighted(weights: Floats, rows: slice, z: Floats) -> Floats:
-    return (z * weights[rows, np.newaxis]).T
+def _again(basis: Basis, factors: _Factors) -> _Pieces:
+    return _Pieces(_Stream(basis.design, factors.mean, _root(basis)), factors)
+
+
+def _are_few(basis: Basis) -> bool:
+    return basis.sample.draws.rows * basis.features <= _KEPT_CELLS
+
+
+def _weights(basis: Basis) -> Floats:
+    draws = basis.sample.draws
+    return draws.counts * draws.unit * basis.proximity
+
+
+def _root(basis: Basis) -> Floats:
+    """Of the weights, [rows, 1]."""
+    return np.sqrt(_weights(basis))[:, np.newaxis]
