@@ -98,7 +98,7 @@ class Explainer:
             if request.validate_only:
                 return await self._estimate(request, shared, model)
 
-            many, line = job.data_set or request.instances > 1, asyncio.Lock()
+            many, line = not shared.decision, asyncio.Lock()
             gives_way = many and request.budget.until is None  # else it has said how long it may take
 
             async def one(position: int) -> Result:

@@ -118,7 +118,9 @@ class InstanceRun:
             begun = time.monotonic()
             numbers = max(scores.rows.size, len(scores.x) * shared.elements)
             takes = shared.draws if numbers <= LIGHT else Takes.LONGER
-            step = await shared.offload.reduce(self._step, explanation, scores, conclude, takes=takes)
+            step = await shared.offload.reduce(
+                self._step, explanation, scores, conclude, takes=takes, decision=shared.decision
+            )
             shared.tally.reduced(time.monotonic() - begun)
             if isinstance(step, InstanceExplained):
                 return step

@@ -26,40 +26,47 @@ class Offload:
 
     What takes a millisecond stays here as well: on a thread it takes three, since numpy gives the interpreter away in
     each of its calls and has to wait for it again. In each turn of the loop there is one such piece of work, so that
-    many instances don't keep everybody else waiting.
+    many instances don't keep everybody else waiting; of those that wait, single decisions have every other one.
     """
 
     def __init__(self) -> None:
         self._planning = ThreadPoolExecutor(1, "plan")
         self._reducing = ThreadPoolExecutor(1, "reduce")
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._decisions, self._others = deque[asyncio.Future[None]](), deque[asyncio.Future[None]]()
+        self._turn_of_others = False
         self._taken = False
 
-    async def plan(self, function: Callable[[*Ts], T], *arguments: *Ts, takes: Takes = Takes.LONGER) -> T:
-        """Run on the planning thread, or here."""
-        return await self._run(self._planning, takes, function, *arguments)
+    async def plan(
+        self, function: Callable[[*Ts], T], *arguments: *Ts, takes: Takes = Takes.LONGER, decision: bool = False
+    ) -> T:
+        """Run on the planning thread, or here. decision: it is for one instance that somebody waits for."""
+        return await self._run(self._planning, takes, decision, function, *arguments)
 
-    async def reduce(self, function: Callable[[*Ts], T], *arguments: *Ts, takes: Takes = Takes.LONGER) -> T:
-        """Run on the reducing thread, or here."""
-        return await self._run(self._reducing, takes, function, *arguments)
+    async def reduce(
+        self, function: Callable[[*Ts], T], *arguments: *Ts, takes: Takes = Takes.LONGER, decision: bool = False
+    ) -> T:
+        """Run on the reducing thread, or here. decision: it is for one instance that somebody waits for."""
+        return await self._run(self._reducing, takes, decision, function, *arguments)
 
     def close(self) -> None:
         """End the threads when their work is done."""
         self._planning.shutdown()
         self._reducing.shutdown()
 
-    async def _run(self, thread: ThreadPoolExecutor, takes: Takes, function: Callable[[*Ts], T], *arguments: *Ts) -> T:
+    async def _run(
+        self, thread: ThreadPoolExecutor, takes: Takes, decision: bool, function: Callable[[*Ts], T], *arguments: *Ts
+    ) -> T:
         if takes is Takes.LONGER:
             return await asyncio.get_running_loop().run_in_executor(thread, function, *arguments)
         if takes is Takes.MILLISECOND:
-            await self._turn()
+            await self._turn(self._decisions if decision else self._others)
         return function(*arguments)
 
-    async def _turn(self) -> None:
+    async def _turn(self, waiting: deque[asyncio.Future[None]]) -> None:
         loop = asyncio.get_running_loop()
         if self._taken:
             mine: asyncio.Future[None] = loop.create_future()
-            self._waiting.append(mine)
+            waiting.append(mine)
             await mine
         else:
             self._taken = True
@@ -67,8 +74,9 @@ class Offload:
 
     def _next(self) -> None:
         """In the next turn of the loop: one who waits begins in the turn after that, before this is called again."""
-        while self._waiting:
-            other = self._waiting.popleft()
+        while self._decisions or self._others:
+            self._turn_of_others = bool(self._others) and not (self._turn_of_others and self._decisions)
+            other = (self._others if self._turn_of_others else self._decisions).popleft()
             if not other.done():  # its caller may have left
                 other.set_result(None)
                 asyncio.get_running_loop().call_soon(self._next)

@@ -99,8 +99,13 @@ class Preparation:
             return Takes.LONGER
         return Takes.MILLISECOND if cells else Takes.MICROSECONDS
 
+    @property
+    def decision(self) -> bool:
+        """Whether it is for one instance that somebody waits for."""
+        return self.request.instances == 1 and not self.job.data_set
+
     async def begin(self, subject: Subject) -> tuple[Explanation, Plan]:
         """The method under way, and its first plan. Raises what the method finds wrong with its parameters."""
         explanation = self.request.method.explain(subject)
         with within(self.request.method_name, beside=("inputs[", "inputs_to_explain")):
-            return explanation, await self.offload.plan(next, explanation, takes=self.draws)
+            return explanation, await self.offload.plan(next, explanation, takes=self.draws, decision=self.decision)

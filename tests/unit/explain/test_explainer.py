@@ -409,7 +409,7 @@ async def test_few_samples_are_drawn_and_solved_in_place_and_many_on_a_thread(
     """Whatever goes to a thread costs a way there and back; whatever doesn't holds up everybody else."""
     taken, method = Counter(), METHODS[name](features=Elements(), **more)
 
-    async def counted(function, *arguments, takes=Takes.LONGER):
+    async def counted(function, *arguments, takes=Takes.LONGER, decision=False):
         taken[takes] += 1
         return function(*arguments)
 
