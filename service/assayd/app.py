@@ -147,6 +147,7 @@ class App:
                 predictor,
                 self._scheduler,
                 max_message_bytes=s.max_message_bytes,
+                part_s=s.max_part_s,
                 quotas=self._quotas,
             ),
             self._server,

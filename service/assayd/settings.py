@@ -119,6 +119,9 @@ class Settings(BaseSettings):
         20.0, gt=0, description="longest wait for a connection's TLS and HTTP/2 handshakes before it is closed"
     )
     max_message_s: float = Field(120.0, gt=0, description="longest wait for a call's first message")
+    max_part_s: float = Field(
+        600.0, gt=0, description="longest wait for a data set's next part, with nothing left to answer of those before"
+    )
     max_unread_s: float = Field(
         600.0, gt=0, description="longest wait until a caller takes an answer, or a message of a stream"
     )

@@ -163,7 +163,7 @@ def servicers(tmp_path, monkeypatch):
     behind = Explains()
     return [
         ModelServicer(catalogue),
-        ExplainServicer(catalogue, behind, behind, scheduler, max_message_bytes=10**6),
+        ExplainServicer(catalogue, behind, behind, scheduler, max_message_bytes=10**6, part_s=60),
         ServerServicer("", server_service_pb2.Limits(), {}, SimpleNamespace(providers=tuple, states=tuple)),
     ]
 

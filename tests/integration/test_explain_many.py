@@ -2,11 +2,13 @@
 
 import asyncio
 import itertools
+import time
 
 import numpy as np
 import pytest
 
 import assay
+from tests.integration.server import ServerProcess
 from tests.models import zoo
 
 WIDE = np.random.default_rng(4).standard_normal((11, 12)).astype(np.float32)
@@ -164,3 +166,17 @@ def test_rows_that_came_back_explain_again(client, mlp, cancer):
     assert rows.samples["X"].shape == (len(rows.scores), 30)
     again = client.explain("cancer-mlp", cancer["X"][:1], assay.Lime(sampling=table, samples=rows.samples), target=0)
     np.testing.assert_allclose(again.feature_values, first.feature_values, atol=1e-5)
+
+
+def test_a_data_set_that_goes_quiet_is_ended_and_the_server_goes_on(tmp_path):
+    def then_nothing():
+        yield WIDE[:2]
+        time.sleep(3)
+        yield WIDE[2:]
+
+    with ServerProcess(tmp_path / "store", "--max-part-s", "1") as server, assay.Client(server.address) as client:
+        model = client.upload_model(zoo.mlp(features=12), name="mlp")
+        method = assay.Occlusion(features=assay.Elements())
+        with pytest.raises(assay.DeadlineExceeded, match="no part came in 1 s, with nothing left to answer"):
+            list(client.explain_many(model, then_nothing(), method))
+        assert client.explain(model, WIDE, method).feature_values.shape == (len(WIDE), 12)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,7 @@ from assay.v1 import explain_service_pb2 as pb
 from assayd.api.codec.vet import vet_wrapped
 from assayd.api.holding import Holding
 from assayd.api.streaming import arrivals, chunked, encoded, progress
-from assayd.errors import AssayError, InvalidRequest
+from assayd.errors import AssayError, DeadlinePassed, InvalidRequest
 from assayd.explain.explainer import OnInstance, Result
 from assayd.explain.failures import earliest
 from assayd.explain.outcome import Explained, InstanceExplained
@@ -47,7 +48,8 @@ class DataSet:
     """Explains the parts of one call.
 
     decode: a whole request to the domain's. explain: what does the work. encode: an instance's answer. holding: of the
-    call, for the bytes of parts until they are answered.
+    call, for the bytes of parts until they are answered. part_s: longest wait for a part while all before it have been
+    answered, or the call would keep its place for ever.
     """
 
     messages: AsyncIterator[pb.ExplainManyRequest]
@@ -56,6 +58,7 @@ class DataSet:
     explain: Callable[[ExplainRequest, OnInstance], Awaitable[Explained]]
     encode: Callable[[ExplainRequest, Result], explain_pb2.InstanceResult]
     holding: Holding = field(default_factory=Holding)
+    part_s: float = 600.0
     explained: list[Explained] = field(default_factory=list)
     instances: int = 0
 
@@ -69,6 +72,7 @@ class DataSet:
         """
         self._finished: asyncio.Queue[tuple[Part, Result]] = asyncio.Queue()
         self._room = asyncio.Semaphore(PARTS_IN_FLIGHT)
+        self._unanswered = 0
         done = 0
         reader = asyncio.ensure_future(self._read(settings, first))
         try:
@@ -107,10 +111,10 @@ class DataSet:
             raise earliest(failures) from None
 
     async def _next(self, number: int) -> pb.ExplainRequest | None:
-        message = await anext(self.messages, None)
-        if message is None:
-            return None
         with _of_part(number):
+            message = await self._message()
+            if message is None:
+                return None
             vet_wrapped(message)
             for field_set, _ in message.request.ListFields():
                 if field_set.name not in _OF_PARTS:
@@ -120,6 +124,25 @@ class DataSet:
                     )
         return message.request
 
+    async def _message(self) -> pb.ExplainManyRequest | None:
+        """The next one. Raises DeadlinePassed where it doesn't come."""
+        reading = asyncio.ensure_future(anext(self.messages, None))
+        self._quiet_since = time.monotonic()
+        try:
+            while not reading.done():
+                # All of the time is left from the end of the last answer on.
+                left_s = self.part_s if self._unanswered else self._quiet_since + self.part_s - time.monotonic()
+                if left_s <= 0:
+                    raise DeadlinePassed(
+                        f"no part came in {self.part_s:g} s, with nothing left to answer: a data set that goes on later"
+                        " is another call's",
+                        field="request",
+                    )
+                await asyncio.wait([reading], timeout=left_s)
+            return await reading
+        finally:
+            reading.cancel()
+
     async def _open(self, settings: pb.ExplainRequest, own: pb.ExplainRequest, number: int) -> Part:
         whole = pb.ExplainRequest()
         whole.CopyFrom(settings)
@@ -128,6 +151,7 @@ class DataSet:
             request = await self.decode(whole)
         part = Part(number, request, self.instances, request.instances, self.holding.keep())
         self.instances += request.instances
+        self._unanswered += 1
         return part
 
     async def _run(self, part: Part) -> None:
@@ -148,6 +172,8 @@ class DataSet:
 
     def _close(self, part: Part) -> None:
         self.holding.give(part.held)
+        self._unanswered -= 1
+        self._quiet_since = time.monotonic()
         self._room.release()
 
 

@@ -50,7 +50,7 @@ SettingsOf = Callable[[Fetch], Settings]
 
 
 class ExplainServicer(explain_service_pb2_grpc.ExplainServiceServicer):
-    """Explains and predicts. max_message_bytes: largest answer."""
+    """Explains and predicts. max_message_bytes: largest answer. part_s: longest wait for a part, as in `DataSet`."""
 
     def __init__(
         self,
@@ -60,6 +60,7 @@ class ExplainServicer(explain_service_pb2_grpc.ExplainServiceServicer):
         scheduler: Scheduler,
         *,
         max_message_bytes: int,
+        part_s: float,
         quotas: Quotas | None = None,
     ) -> None:
         self._catalogue = catalogue
@@ -67,6 +68,7 @@ class ExplainServicer(explain_service_pb2_grpc.ExplainServiceServicer):
         self._predictor = predictor
         self._scheduler = scheduler
         self._max_message_bytes = max_message_bytes
+        self._part_s = part_s
         self._quotas = quotas or Quotas()
         self._memo = Memo()
 
@@ -128,6 +130,7 @@ class ExplainServicer(explain_service_pb2_grpc.ExplainServiceServicer):
             lambda request, each: self._run(request, job, call, each),
             encode,
             call.holding,
+            self._part_s,
         )
         async for event in data_set.events(settings, first):
             yield pb.ExplainManyResponse(event=event)

@@ -10,7 +10,7 @@ from assay.v1 import explain_pb2
 from assay.v1.explain_service_pb2 import ExplainManyRequest, ExplainRequest
 from assayd.api.codec.tensors import encode_tensor
 from assayd.api.data_set import PARTS_IN_FLIGHT, DataSet, settings_of
-from assayd.errors import InvalidRequest, ModelFailed
+from assayd.errors import DeadlinePassed, InvalidRequest, ModelFailed
 from assayd.explain.outcome import Explained, InstanceFailed, Used
 from assayd.scheduler.work import Caller, Job, JobUsage
 
@@ -65,7 +65,7 @@ class Explains:
             self.running -= 1
 
 
-def a_data_set(source, explains):
+def a_data_set(source, explains, **more):
     async def decode(whole):
         instances = whole.inputs["x"].shape[0]
         if not instances:
@@ -73,7 +73,7 @@ def a_data_set(source, explains):
         return SimpleNamespace(instances=instances, whole=whole)
 
     job = Job("r", Caller("t"))
-    return DataSet(source, job, decode, explains, lambda request, result: explain_pb2.InstanceResult())
+    return DataSet(source, job, decode, explains, lambda request, result: explain_pb2.InstanceResult(), **more)
 
 
 async def all_of(data_set, first):
@@ -171,3 +171,35 @@ async def test_parts_that_are_only_validated_make_room_for_the_next():
     events = await asyncio.wait_for(all_of(data_set, part(1)), 10)
     assert not positions(events)
     assert [e.estimated_rows for e in data_set.explained] == [7] * 6
+
+
+class Dripping(Source):
+    """Waits before each message."""
+
+    def __init__(self, *messages, waits_s):
+        super().__init__(*messages)
+        self.waits_s = iter(waits_s)
+
+    async def __anext__(self):
+        await asyncio.sleep(next(self.waits_s))
+        return await super().__anext__()
+
+
+async def test_a_caller_who_sends_no_further_part_gives_its_place_back():
+    source, explains = Dripping(part(1), waits_s=[60]), Explains()
+    data_set = a_data_set(source, explains, part_s=0.2)
+    with pytest.raises(DeadlinePassed, match=r"no part came in 0\.2 s, with nothing left to answer") as refused:
+        await asyncio.wait_for(all_of(data_set, part(2, model="m")), 5)
+    assert refused.value.field == "request"
+    assert refused.value.metadata["part"] == "1"
+    assert len(explains.seen) == 1
+    assert len(data_set.explained) == 1
+
+
+async def test_a_part_that_takes_longer_is_waited_for_and_so_is_one_that_comes_in_time():
+    gate = asyncio.Event()
+    source = Dripping(part(1), part(2), waits_s=[1.0, 0.1, 0.1])
+    data_set = a_data_set(source, Explains(gate=gate), part_s=0.5)
+    asyncio.get_running_loop().call_later(1.5, gate.set)
+    events = await asyncio.wait_for(all_of(data_set, part(2, model="m")), 5)
+    assert sorted(positions(events)) == list(range(5))
