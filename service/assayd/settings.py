@@ -120,7 +120,7 @@ class Settings(BaseSettings):
     )
     max_message_s: float = Field(120.0, gt=0, description="longest wait for a call's first message")
     max_part_s: float = Field(
-        600.0, gt=0, description="longest wait for a data set's next part, with nothing left to answer of those before"
+        3600.0, gt=0, description="longest wait for a data set's next part when all answers to those before are sent"
     )
     max_unread_s: float = Field(
         600.0, gt=0, description="longest wait until a caller takes an answer, or a message of a stream"

@@ -177,6 +177,6 @@ def test_a_data_set_that_goes_quiet_is_ended_and_the_server_goes_on(tmp_path):
     with ServerProcess(tmp_path / "store", "--max-part-s", "1") as server, assay.Client(server.address) as client:
         model = client.upload_model(zoo.mlp(features=12), name="mlp")
         method = assay.Occlusion(features=assay.Elements())
-        with pytest.raises(assay.DeadlineExceeded, match="no part came in 1 s, with nothing left to answer"):
+        with pytest.raises(assay.DeadlineExceeded, match="no part came in 1 s, with all answers sent"):
             list(client.explain_many(model, then_nothing(), method))
         assert client.explain(model, WIDE, method).feature_values.shape == (len(WIDE), 12)

@@ -225,7 +225,8 @@ class Calls:
             part by part as the answers are read, never further ahead than three parts, in a thread of its own (an
             asynchronous one in the event loop). A part of some hundred rows, well below 64 MiB, keeps a device busy.
         target: for all instances; those of single instances, and `keys`, stand in their `Part`.
-        timeout: for the whole data set; None, since that takes what it takes.
+        timeout: for the whole data set; None, since that takes what it takes. `DeadlineExceeded` comes all the same
+            where the server is sent no part for an hour, unless it is told otherwise, after its last answer.
         on_instance_error: "skip" unless told otherwise, since one bad row shouldn't end a data set: it comes as an
             `Instance` with its error in `status`. So does every row where the settings suit none.
         budget: most that each part may spend.

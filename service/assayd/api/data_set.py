@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -48,8 +47,8 @@ class DataSet:
     """Explains the parts of one call.
 
     decode: a whole request to the domain's. explain: what does the work. encode: an instance's answer. holding: of the
-    call, for the bytes of parts until they are answered. part_s: longest wait for a part while all before it have been
-    answered, or the call would keep its place for ever.
+    call, for the bytes of parts until they are answered. part_s: longest wait for a part while the answers of all
+    before it have been sent, or the call would keep its place for ever.
     """
 
     messages: AsyncIterator[pb.ExplainManyRequest]
@@ -58,7 +57,7 @@ class DataSet:
     explain: Callable[[ExplainRequest, OnInstance], Awaitable[Explained]]
     encode: Callable[[ExplainRequest, Result], explain_pb2.InstanceResult]
     holding: Holding = field(default_factory=Holding)
-    part_s: float = 600.0
+    part_s: float = 3600.0
     explained: list[Explained] = field(default_factory=list)
     instances: int = 0
 
@@ -73,6 +72,7 @@ class DataSet:
         self._finished: asyncio.Queue[tuple[Part, Result]] = asyncio.Queue()
         self._room = asyncio.Semaphore(PARTS_IN_FLIGHT)
         self._unanswered = 0
+        self._waiting: asyncio.Timeout | None = None
         done = 0
         reader = asyncio.ensure_future(self._read(settings, first))
         try:
@@ -126,22 +126,17 @@ class DataSet:
 
     async def _message(self) -> pb.ExplainManyRequest | None:
         """The next one. Raises DeadlinePassed where it doesn't come."""
-        reading = asyncio.ensure_future(anext(self.messages, None))
-        self._quiet_since = time.monotonic()
         try:
-            while not reading.done():
-                # All of the time is left from the end of the last answer on.
-                left_s = self.part_s if self._unanswered else self._quiet_since + self.part_s - time.monotonic()
-                if left_s <= 0:
-                    raise DeadlinePassed(
-                        f"no part came in {self.part_s:g} s, with nothing left to answer: a data set that goes on later"
-                        " is another call's",
-                        field="request",
-                    )
-                await asyncio.wait([reading], timeout=left_s)
-            return await reading
+            async with asyncio.timeout(None if self._unanswered else self.part_s) as self._waiting:
+                return await anext(self.messages, None)
+        except TimeoutError:
+            raise DeadlinePassed(
+                f"no part came in {self.part_s:g} s, with all answers sent: a data set that goes on later is another"
+                " call's",
+                field="request",
+            ) from None
         finally:
-            reading.cancel()
+            self._waiting = None
 
     async def _open(self, settings: pb.ExplainRequest, own: pb.ExplainRequest, number: int) -> Part:
         whole = pb.ExplainRequest()
@@ -173,7 +168,8 @@ class DataSet:
     def _close(self, part: Part) -> None:
         self.holding.give(part.held)
         self._unanswered -= 1
-        self._quiet_since = time.monotonic()
+        if self._waiting is not None and not self._unanswered:
+            self._waiting.reschedule(asyncio.get_running_loop().time() + self.part_s)
         self._room.release()
 
 

@@ -188,7 +188,7 @@ class Dripping(Source):
 async def test_a_caller_who_sends_no_further_part_gives_its_place_back():
     source, explains = Dripping(part(1), waits_s=[60]), Explains()
     data_set = a_data_set(source, explains, part_s=0.2)
-    with pytest.raises(DeadlinePassed, match=r"no part came in 0\.2 s, with nothing left to answer") as refused:
+    with pytest.raises(DeadlinePassed, match=r"no part came in 0\.2 s, with all answers sent") as refused:
         await asyncio.wait_for(all_of(data_set, part(2, model="m")), 5)
     assert refused.value.field == "request"
     assert refused.value.metadata["part"] == "1"

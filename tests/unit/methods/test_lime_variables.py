@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
-from assayd.methods.lime import masks, tables
+from assayd.methods.lime import Lime, distributions, masks, tables
 from assayd.methods.lime.columns import bind
 from assayd.methods.lime.sample import Design, Sample
 from assayd.methods.lime.variables import variables
 from assayd.types.arrays import Array
+from assayd.types.request import PerInput
 from assayd.types.statistics import Table
 from assayd.types.subject import Subject
-from tests.lime_cases import fit_gaussian, fit_quartile, row
+from tests.lime_cases import answer, fit_gaussian, fit_quartile, row
 
 ROWS, FEATURES = 1000, 30
 DATA = np.random.default_rng(3).normal(size=(200, FEATURES))
@@ -70,6 +73,46 @@ def test_variables_that_were_kept_are_those_made_again(kind: str, monkeypatch: p
     assert again.made is None
     for a, b in ((0, ROWS), (0, 1), (5, 17)):
         assert at_hand.z(a, b).tobytes() == again.z(a, b).tobytes()
+
+
+@pytest.mark.parametrize("kind", TABLES)
+def test_samples_of_an_answer_give_its_very_bits_again(kind: str) -> None:
+    def model(rows: Array) -> Array:
+        return np.tanh(rows @ np.linspace(-1, 1, FEATURES))[:, np.newaxis]
+
+    drawn = answer(Lime(num_samples=300, sampling=TABLES[kind]), row(DATA[0]), model)
+    assert drawn.drawn is not None
+    samples = PerInput(drawn.drawn().samples)
+    again = answer(Lime(num_samples=300, sampling=TABLES[kind], samples=samples), row(DATA[0]), model)
+    assert again.values.tobytes() == drawn.values.tobytes()
+    assert again.errors is not None
+    assert drawn.errors is not None
+    assert again.errors.tobytes() == drawn.errors.tobytes()
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_a_place_among_many_edges_is_found_as_among_few(side: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    edges = np.sort(rng.integers(0, 9, (4, 300)), axis=1) / 2.0
+    edges[1, 200:] = np.inf
+    values = np.append(rng.integers(-1, 10, (200, 4)) / 2.0, [[np.nan] * 4, [np.inf] * 4, [-np.inf] * 4], axis=0)
+    found = distributions.place(values, edges, side=side)
+    assert found.dtype == np.uint16
+    monkeypatch.setattr(distributions, "_FEW_EDGES", 300)
+    np.testing.assert_array_equal(found, distributions.place(values, edges, side=side))
+
+
+def test_little_of_a_kept_sample_is_copied_however_many_its_features() -> None:
+    data = np.random.default_rng(1).normal(size=(50, 200))
+    subject = row(data[0])
+    sample = tables.draw(bind(fit_gaussian(data), subject), subject, ROWS)
+    assert sample.made is not None
+    design = Design(sample)
+    shared = sum(len(z) for _, z in design if np.shares_memory(z, sample.made[0]))
+    assert shared > 0.6 * ROWS
+    np.testing.assert_array_equal(design.whole(), sample.z(0, ROWS))
+    for number in (0, 1, 326, 327, 328, 999):
+        np.testing.assert_array_equal(design.row(number), design.whole()[number])
 
 
 def test_a_bin_has_its_upper_boundary_and_missing_values_are_alike() -> None:

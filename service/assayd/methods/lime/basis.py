@@ -10,6 +10,7 @@ from assayd.methods.lime.sample import Design, Sample
 from assayd.types.arrays import Floats
 
 _FEW = 50
+"""Rows that are looked at first."""
 _NOTHING = 1e-6
 """Rows that weigh together less than so much of what the others do are as good as none."""
 

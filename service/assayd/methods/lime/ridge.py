@@ -101,16 +101,21 @@ def ridge(basis: Basis, scores: Floats, alpha: float) -> Fit:
     r^2 (A^-1 x)_j^2 / c.
     """
     draws, shared = basis.sample.draws, basis.sample.shared
-    weights = _weights(basis)
+    counts = draws.counts
+    weights = _weights(basis, counts)
+    root = np.sqrt(weights)[:, np.newaxis]
     mean_score = weights @ scores / weights.sum()
-    y = (scores - mean_score) * _root(basis)
+    y = (scores - mean_score) * root
     factors = recall(_Factors, basis, alpha) if shared else None
     if factors is None:
-        factors, cross, pieces = _factored(basis, alpha, y)
+        factors, cross, pieces = _factored(basis, alpha, weights, root, y)
         if shared:
             keep(factors, basis, alpha)
     else:
-        pieces = _at_hand(basis, factors).pieces if _are_few(basis) else _again(basis, factors)
+        if _are_few(basis):
+            pieces = _at_hand(basis, factors).pieces
+        else:
+            pieces = _Pieces(_Stream(basis.design, factors.mean, root), factors)
         cross = np.zeros((basis.features, y.shape[1]))
         for piece in pieces:
             cross += piece.x.T @ y[piece.rows]
@@ -119,7 +124,7 @@ def ridge(basis: Basis, scores: Floats, alpha: float) -> Fit:
     values += factors.inverse @ (cross - factors.gram @ values - alpha * values)
     left = np.zeros(y.shape[1])
     variance = np.zeros((y.shape[1], basis.features))
-    of_row = (draws.chance / draws.counts)[:, np.newaxis]
+    of_row = (draws.chance / counts)[:, np.newaxis]
     for piece in pieces:
         squares = (y[piece.rows] - piece.x @ values) ** 2
         left += squares.sum(axis=0)
@@ -129,14 +134,16 @@ def ridge(basis: Basis, scores: Floats, alpha: float) -> Fit:
     return Fit(values.T, mean_score - factors.mean @ values, r_squared, np.sqrt(variance))
 
 
-def _factored(basis: Basis, alpha: float, y: Floats) -> tuple[_Factors, Floats, Iterable[_Piece]]:
-    """The factors, X' y, [F, T], from the same pass, and the rows."""
-    design, weights = basis.design, _weights(basis)
+def _factored(
+    basis: Basis, alpha: float, weights: Floats, root: Floats, y: Floats
+) -> tuple[_Factors, Floats, Iterable[_Piece]]:
+    """The factors, X' y, [F, T], from the same pass, and the rows. weights: [rows]; root: theirs, [rows, 1]."""
+    design = basis.design
     mean = np.zeros(basis.features)
     for at, z in design:
         mean += weights[at] @ z
     mean /= weights.sum()
-    stream = _Stream(design, mean, _root(basis))
+    stream = _Stream(design, mean, root)
     rows: _Rows = list(stream) if _are_few(basis) else stream
     gram, cross = np.zeros((basis.features, basis.features)), np.zeros((basis.features, y.shape[1]))
     for at, x in rows:
@@ -148,22 +155,13 @@ def _factored(basis: Basis, alpha: float, y: Floats) -> tuple[_Factors, Floats, 
 
 @kept
 def _at_hand(basis: Basis, factors: _Factors) -> _AtHand:
-    return _AtHand(tuple(_again(basis, factors)))
+    root = np.sqrt(_weights(basis, basis.sample.draws.counts))[:, np.newaxis]
+    return _AtHand(tuple(_Pieces(_Stream(basis.design, factors.mean, root), factors)))
 
 
-def _again(basis: Basis, factors: _Factors) -> _Pieces:
-    return _Pieces(_Stream(basis.design, factors.mean, _root(basis)), factors)
+def _weights(basis: Basis, counts: Floats) -> Floats:
+    return counts * basis.sample.draws.unit * basis.proximity
 
 
 def _are_few(basis: Basis) -> bool:
     return basis.sample.draws.rows * basis.features <= _KEPT_CELLS
-
-
-def _weights(basis: Basis) -> Floats:
-    draws = basis.sample.draws
-    return draws.counts * draws.unit * basis.proximity
-
-
-def _root(basis: Basis) -> Floats:
-    """Of the weights, [rows, 1]."""
-    return np.sqrt(_weights(basis))[:, np.newaxis]

@@ -101,7 +101,10 @@ class Sample(Protocol):
 
 
 class Design:
-    """The variables of all rows, a piece at a time that stays in the cache; kept where they fit in a block."""
+    """The variables of all rows, a piece at a time, which stays in the cache where features are few.
+
+    Kept where they fit in a block.
+    """
 
     def __init__(self, sample: Sample) -> None:
         self._sample = sample
@@ -110,6 +113,7 @@ class Design:
         self._piece = self._block
         if self.features <= _NARROW:
             self._piece = min(self._block, _NARROW_CELLS // self.features)
+        self._first = min(self._piece, max(1, _NARROW_CELLS // self.features))
         self._kept = [*self._pieces()] if self.rows <= self._block else None
 
     def __iter__(self) -> Iterator[tuple[slice, Floats]]:
@@ -119,14 +123,18 @@ class Design:
 
     def whole(self) -> Floats:
         """z of all rows, [rows, F]."""
-        return np.concatenate([z for _, z in self])
+        out = np.empty((self.rows, self.features))
+        for rows, z in self:
+            out[rows] = z
+        return out
 
     def row(self, number: int) -> Floats:
         """z of one row, [F]."""
         if self._kept is None:
             z = self._sample.z(number, number + 1)[0]
         else:
-            z = self._kept[number // self._piece][1][number % self._piece]
+            which, at = (0, number) if number < self._first else divmod(number - self._first + self._piece, self._piece)
+            z = self._kept[which][1][at]
         found: Floats = z.astype(np.float64, copy=False)
         return found
 
@@ -142,7 +150,7 @@ class Design:
 
     def _pieces(self) -> Iterator[tuple[slice, Array]]:
         # The first one by itself: x is in it, where all others may be at hand, made for other instances as well.
-        blocks = [0, *range(self._piece, self.rows, self._block), self.rows]
+        blocks = [0, *range(self._first, self.rows, self._block), self.rows]
         for a, b in pairwise(blocks):
             z = self._sample.z(a, b)
             for first in range(a, b, self._piece):

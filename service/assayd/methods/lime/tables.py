@@ -21,7 +21,7 @@ from assayd.types.subject import Subject
 _BLOCK_CELLS = 1 << 16
 """Cells drawn at a time: what they pass through stays in the cache."""
 _KEPT_CELLS = 1 << 19
-"""Of a sample that is kept for the next one who draws it: 4 MiB at most."""
+"""Of a sample that is kept for the next one who draws it: 4 MiB at most, and as much of what variables are made of."""
 _KEPT_BYTES, _BESIDE_BYTES = 64 * 2**20, 500
 """Of all that are kept."""
 
@@ -180,7 +180,9 @@ def given(columns: Columns, subject: Subject, samples: PerInput[Array], total: i
         whole[part.input] = _stored(tensor, part)
     if len({len(tensor) for tensor in whole.values()}) > 1:
         raise InvalidTensor("all inputs need as many samples", field="samples")
-    values = tuple(whole[p.input].reshape(len(whole[p.input]), -1)[:, p.elements] for p in columns.parts)
+    flat = {name: tensor.reshape(len(tensor), -1) for name, tensor in whole.items()}
+    # In the order that drawn ones have, so that sums over them come to the same bits.
+    values = tuple(np.take(flat[p.input], p.elements, axis=1) for p in columns.parts)
     at_x = [subject.inputs[p.input].reshape(1, -1)[:, p.elements] for p in columns.parts]
     count = len(values[0])
     draws = replace(unmerged(count), stand_for=total)

@@ -8,7 +8,7 @@ import numpy as np
 
 from assayd.errors import InvalidRequest
 from assayd.methods.lime.columns import Columns, Part, compared_in
-from assayd.methods.lime.distributions import Normals
+from assayd.methods.lime.distributions import Normals, place
 from assayd.types.arrays import Array
 from assayd.types.subject import Subject
 
@@ -76,9 +76,7 @@ def _standardised(numbers: Array, normals: Normals, part: Part) -> Array:
 def _binned(numbers: Array, part: Part) -> Array:
     numbers = numbers.astype(compared_in(part.dtype), copy=False)
     bins = part.edges.shape[1] + 1
-    number = np.zeros(numbers.shape, np.min_scalar_type(bins))
-    for edge in part.edges.T:
-        number += numbers > edge
-    if numbers.dtype.kind == "f":
+    number = place(numbers, part.edges, side="left")
+    if part.dtype.kind == "f":
         number[np.isnan(numbers)] = bins
     return number
