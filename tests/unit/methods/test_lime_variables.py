@@ -13,7 +13,7 @@ from assayd.methods.lime.sample import Design, Sample
 from assayd.methods.lime.variables import variables
 from assayd.types.arrays import Array
 from assayd.types.request import PerInput
-from assayd.types.statistics import Table
+from assayd.types.statistics import QuartileColumn, QuartileTable, Table
 from assayd.types.subject import Subject
 from tests.lime_cases import answer, fit_gaussian, fit_quartile, row
 
@@ -98,7 +98,7 @@ def test_a_place_among_many_edges_is_found_as_among_few(side: Any, monkeypatch: 
     values = np.append(rng.integers(-1, 10, (200, 4)) / 2.0, [[np.nan] * 4, [np.inf] * 4, [-np.inf] * 4], axis=0)
     found = distributions.place(values, edges, side=side)
     assert found.dtype == np.uint16
-    monkeypatch.setattr(distributions, "_FEW_EDGES", 300)
+    monkeypatch.setattr(distributions, "FEW_EDGES", 300)
     np.testing.assert_array_equal(found, distributions.place(values, edges, side=side))
 
 
@@ -127,3 +127,14 @@ def test_a_bin_has_its_upper_boundary_and_missing_values_are_alike() -> None:
         given[:, 0] = edge, above, np.nan
         z = variables(columns, subject, [given], None)
         np.testing.assert_array_equal(z[:, 0], np.array(same, np.bool_))
+
+
+def test_tables_of_many_bins_count_as_more_to_draw() -> None:
+    def table(bins: int) -> QuartileTable:
+        edges = tuple(np.linspace(-1, 1, bins - 1))
+        each = (0.1,) * bins
+        return QuartileTable((QuartileColumn("x", 0, edges, (1 / bins,) * bins, each, each, each, each),))
+
+    few, many = (Lime(num_samples=100, sampling=table(bins)).cells(30) for bins in (9, 10))
+    assert (few, many) == (3000, 12_000)
+    assert Lime(num_samples=100, sampling=TABLES["gaussian"]).cells(30) == 3000

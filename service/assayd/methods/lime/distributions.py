@@ -13,7 +13,7 @@ from assayd.types.arrays import Array, Floats
 from assayd.types.statistics import GaussianColumn, QuartileColumn
 
 _NEVER = 2.0
-_FEW_EDGES = 8
+FEW_EDGES = 8
 """Up to so many a comparison with each takes less time than a search."""
 _TINY = 1e-300
 _HALF_STEP = 2.0**-54
@@ -107,7 +107,7 @@ def place(values: Array, edges: Array, *, side: Literal["left", "right"]) -> Arr
     """
     count = edges.shape[1]
     number = np.zeros(values.shape, np.min_scalar_type(count + 1))
-    if count <= _FEW_EDGES:
+    if count <= FEW_EDGES:
         for edge in edges.T:
             number += values > edge if side == "left" else values >= edge
     else:

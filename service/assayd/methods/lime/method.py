@@ -13,6 +13,7 @@ from assayd.errors import InvalidRequest, within
 from assayd.methods.lime import masks, tables
 from assayd.methods.lime.basis import Basis, basis_of
 from assayd.methods.lime.columns import bind
+from assayd.methods.lime.distributions import FEW_EDGES
 from assayd.methods.lime.ridge import ridge
 from assayd.methods.lime.sample import Sample
 from assayd.methods.lime.surrogates import Fit, bootstrap, lasso, tree
@@ -102,8 +103,13 @@ class Lime:
         """Numbers that are drawn for an instance and fitted to, at most. elements: that are explained.
 
         Infinite where they say nothing of the time it takes: a tree and a lasso are slow, given samples may be many.
+        Bins by the dozen count fourfold, since a number's own has to be searched.
         """
-        return math.inf if self.samples or self.surrogate != "ridge" else self._most_samples * elements
+        if self.samples or self.surrogate != "ridge":
+            return math.inf
+        quartile = isinstance(self.sampling, QuartileTable) and self.sampling.columns
+        many = quartile and max(len(column.boundaries) for column in quartile) > FEW_EDGES
+        return self._most_samples * elements * (4 if many else 1)
 
     @property
     def _most_samples(self) -> int:
