@@ -85,7 +85,8 @@ class ExplainServiceServicer(object):
     def ExplainMany(self, request_iterator, context):
         """Explains a data set: a stream of parts that share the first one's settings. Positions count over all parts. The next
         part is read when the one before the last has been answered, so that neither side ever holds more than a few; a
-        caller that reads no answers is read no further.
+        caller that reads no answers is read no further. One who sends no part for an hour (a server's default) after all
+        answers were sent gets DEADLINE_EXCEEDED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
