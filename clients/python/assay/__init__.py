@@ -14,7 +14,8 @@ from assay.baselines import GaussianBlur, MeanBaseline, SegmentMean
 from assay.channel import TLS
 from assay.client import Client
 from assay.compare import Comparison, compare
-from assay.data.arrays import ArrayData, read_data
+from assay.data.arrays import ArrayData
+from assay.data.files import read_data
 from assay.data.parts import Part
 from assay.errors import (
     AlreadyExists,

@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import assay
-from assay.data.arrays import ArrayData, read_data
+from assay.data.arrays import ArrayData
+from assay.data.files import read_data
 from assay.models import ModelSpec, TensorInfo
 
 

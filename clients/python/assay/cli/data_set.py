@@ -14,7 +14,8 @@ from assay.cli.files import columns_of, load_inputs
 from assay.cli.flags import method_of
 from assay.cli.output import results, save, save_pictures
 from assay.cli.progress import Counter
-from assay.data.arrays import ArrayData, Dataset, read_data
+from assay.data.arrays import ArrayData, Dataset
+from assay.data.files import read_data
 from assay.errors import AssayError, InvalidArgument, invalid
 from assay.explanation import Explanation, Instance, ResultWarning
 from assay.kept.folder import Evidence

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from assay.cli.files import columns_of, load_array
-from assay.data.arrays import fitted, listed, read_data
+from assay.data.arrays import fitted, listed
+from assay.data.files import read_data
 from assay.errors import InvalidArgument, invalid
 from assay.features import Group
 from assay.models import Model

@@ -39,7 +39,7 @@ class ParquetData:
         rows: slice,
         part_rows: int | None,
     ) -> ParquetData:
-        """As `datasets.read_data`."""
+        """As `files.read_data`."""
         source_names(model, columns)
         held = column_names(path)
         with _opened(path) as file:
