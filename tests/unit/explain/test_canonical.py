@@ -49,7 +49,7 @@ def test_what_json_cannot_say_is_refused(value):
         text(value)
 
 
-def test_a_text_is_written_once(monkeypatch):
+def test_a_text_is_written_once():
     part = Canonical({"b": 1, "a": [2.0]})
     assert part.text == b'{"a":[2],"b":1}'
     assert part.text is part.text
