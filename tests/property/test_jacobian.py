@@ -224,3 +224,30 @@ def test_an_element_that_stays_may_be_anything(dtype: type) -> None:
     out = {"x": np.empty((plan.size, 4), dtype)}
     realise_block(subject, plan.rows(0, plan.size)[0], out)
     np.testing.assert_array_equal(out["x"][:, 1:], np.broadcast_to(x[1:], (plan.size, 3)))
+
+
+@pytest.mark.parametrize(("seed", "dtype"), [(82, np.float16), (125, np.float16), (86, np.float32), (103, np.float32)])
+def test_targets_that_need_other_steps_than_each_other_are_what_they_are_alone(seed: int, dtype: type) -> None:
+    """An entry at a step for another target's sake isn't typical of its own, and rows that are there already count."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=8)
+    method, ids = Jacobian("richardson", features=GROUPS), np.arange(8, dtype=np.int32) % 5
+    subject = fitted(method, Subject({"x": x}, {"x": x[None]}, Segments({"x": ids}, 5)), dtype)
+    weights = rng.normal(size=(8, 2)) * 0.3
+
+    def total(batch: Mapping[str, Array], weights: Array) -> Array:
+        """Row by row, as a product's last bits may depend on how many rows there are."""
+        terms: Array = batch["x"].astype(np.float64)[:, :, np.newaxis] * weights
+        return np.add.accumulate(terms, axis=1)[:, -1]
+
+    def f(batch: Mapping[str, Array]) -> Array:
+        scores: Array = np.tanh(total(batch, weights)) + np.sin(total(batch, weights[:, ::-1]))
+        return scores
+
+    together = drive(method, subject, f)
+    assert together.values is not None
+    assert together.errors is not None
+    for target in (0, 1):
+        alone = drive(method, subject, lambda batch, t=target: f(batch)[:, t : t + 1])
+        np.testing.assert_array_equal(alone.values, together.values[target : target + 1])
+        np.testing.assert_array_equal(alone.errors, together.errors[target : target + 1])

@@ -70,10 +70,12 @@ class Ladder:
             left = np.where(tells & (left > _RESOLVED * found), found, left) if left.size else found
         return left
 
-    def climb(self, sigma: Floats) -> Chosen:
-        """The step with the smallest error, by entry. sigma: [T, F], deviation of a score's rounding."""
+    def climb(self, sigma: Floats, own: Array) -> Chosen:
+        """The step with the smallest error, by entry. sigma: [T, F], deviation of a score's rounding. own: [T, F], the
+        entries that are asked for.
+        """
         rungs = [rung_of(reach, moved) for reach, moved in zip(self.reach, self.moved, strict=True)]
-        errors = _errors(rungs, sigma, self.order)
+        errors = _errors(rungs, sigma, self.order, own)
         values = [rung.value for rung in rungs]
         beside = [False] * len(rungs)
         if self.order > 1:
@@ -141,11 +143,11 @@ class Chosen:
         return calm & (noise > small)
 
 
-def _errors(rungs: Sequence[Rung], sigma: Floats, order: int) -> list[Floats]:
+def _errors(rungs: Sequence[Rung], sigma: Floats, order: int, own: Array) -> list[Floats]:
     """The error of each rung: of those that judge it by others beside it, the least, and no less than disproof."""
     errors: list[list[Floats]] = [[] for _ in rungs]
     for n in range(len(rungs) - 2):
-        for place, error in enumerate(_three_rungs(rungs[n : n + 3], sigma, order)):
+        for place, error in enumerate(_three_rungs(rungs[n : n + 3], sigma, order, own)):
             if place < 2 or n == len(rungs) - 3:  # the extrapolation serves where nothing finer is known
                 errors[n + place].append(error)
     least = [np.minimum.reduce(found) for found in errors]
@@ -174,7 +176,7 @@ def _beyond(apart: Floats, noise: Floats, share: Floats) -> Floats:
     return np.clip(2 * (apart - noise), 0.0, (_MARGIN + share) * apart)
 
 
-def _three_rungs(rungs: Sequence[Rung], sigma: Floats, order: int) -> list[Floats]:
+def _three_rungs(rungs: Sequence[Rung], sigma: Floats, order: int, own: Array) -> list[Floats]:
     """Errors of the derivatives at three steps: truncation by comparison with the others, and rounding."""
     first, second, third = rungs
     fall, last_fall = ((wide.width / narrow.width) ** order for wide, narrow in pairwise(rungs))
@@ -188,7 +190,7 @@ def _three_rungs(rungs: Sequence[Rung], sigma: Floats, order: int) -> list[Float
     # Where steps are so long that the first derivative means nothing, its distance says little of the second's error.
     settling = np.maximum(SAFETY / (fall - 1), unsettled(first, second) ** 4)
     return [
-        over_noise(near, first, second, sigma, fall) + kink,
+        over_noise(near, first, second, sigma, fall, own) + kink,
         np.maximum(near * settling, real) + kink + FINE_SIGMAS * sigma * second.gain,
         np.maximum(real * shrinks, SAFETY * far / (last_fall - 1)) + last_kink + FINE_SIGMAS * sigma * third.gain,
     ]

@@ -66,10 +66,20 @@ def rung_of(reach: Floats, moved: Array) -> Rung:
     return Rung(np.abs(reach).max(axis=0), _combine(weights, moved), _gain(weights), _combine(bend, moved), _gain(bend))
 
 
-def over_noise(apart: Floats, wide: Rung, narrow: Rung, sigma: Floats, fall: Floats) -> Floats:
-    """The error of the wide rung, which is the difference to the narrow one but for that one's own error."""
+def over_noise(
+    apart: Floats, wide: Rung, narrow: Rung, sigma: Floats, fall: Floats, own: Array | None = None
+) -> Floats:
+    """The error of the wide rung, which is the difference to the narrow one but for that one's own error.
+
+    own: of which entries [T, F] it is asked; the others, which stand here for another target's sake, don't say what
+    is typical.
+    """
     rounding = sigma * narrow.gain
-    typical = np.median(np.divide(apart, rounding, out=np.zeros_like(apart), where=rounding > 0), axis=1)
+    ratio = np.divide(apart, rounding, out=np.zeros_like(apart), where=rounding > 0)
+    if own is None or own.all():
+        typical = np.median(ratio, axis=1)
+    else:
+        typical = np.array([np.median(r[o]) if o.any() else 0.0 for r, o in zip(ratio, own, strict=True)])
     excess = np.sqrt(np.maximum(0.0, (typical / _NORMAL_MEDIAN) ** 2 - 1))
     doubt = np.clip(excess, *DOUBT)[:, np.newaxis]
     return apart * (1 + 2 * SAFETY / (fall - 1)) + sigma * wide.gain + doubt * rounding

@@ -51,6 +51,7 @@ class Search:
         self._level = np.zeros(self._alive.shape, np.int8)
         self._known: dict[int, tuple[Floats, Array, Array]] = {}
         self._next = self._level
+        self.advanced = False
 
     def estimate(self) -> tuple[Floats, Floats]:
         """Values and errors [T, F] by all scores so far; afterwards `more` knows what they need."""
@@ -66,8 +67,8 @@ class Search:
         chosen = {}
         for level, (at, ladder) in ladders.items():
             least = self._least(resolution, ladder)
-            found = ladder.climb(np.maximum(sigma, least))
             own = self._level[:, at] == level
+            found = ladder.climb(np.maximum(sigma, least), own)
             values[:, at] = np.where(own, found.values, values[:, at])
             errors[:, at] = np.where(own, found.errors, errors[:, at])
             chosen[level] = (at, own, found, least)
@@ -78,8 +79,11 @@ class Search:
         return values, errors
 
     def more(self) -> Asked | None:
-        """Rows for the entries that need them; None where there are none, or no step is left to try."""
-        parts = []
+        """Rows for the entries that need them; None where there are none, or no step is left to try.
+
+        Entries whose rows are there already, for another target's sake, go on by those: `advanced` says so.
+        """
+        before, parts = self._level, []
         for level in sorted({int(n) for n in np.unique(self._next)} - {0}):
             wants = ((self._next == level) & (self._level != level)).any(axis=0)
             known = self._known[level][2] if level in self._known else np.zeros_like(wants)
@@ -93,6 +97,7 @@ class Search:
                     self._next[:, at[~usable]] == level, self._level[:, at[~usable]], self._next[:, at[~usable]]
                 )
         self._level_if_known()
+        self.advanced = bool((self._level != before).any())
         return Asked(tuple(parts)) if parts else None
 
     def learn(self, asked: Asked, rows: Floats) -> None:
