@@ -143,18 +143,16 @@ class Jacobian:
                 values[:, a:b], errors[:, a:b] = search.estimate()
                 for _ in range(ROUNDS):
                     asked = search.more()
-                    if asked is None:
-                        if not search.advanced:
+                    if asked is not None:
+                        features, steps = asked.features + np.int32(a), asked.steps
+                        scores = yield Plan(len(features), _nudges(features, steps), least=1)
+                        drawn.append((features[: len(scores.rows)], steps[: len(scores.rows)]))
+                        scored.append(scores.rows)
+                        if len(scores.rows) < len(features):  # the budget is spent, and the entries are what they are
                             break
-                        values[:, a:b], errors[:, a:b] = search.estimate()
-                        continue
-                    features, steps = asked.features + np.int32(a), asked.steps
-                    scores = yield Plan(len(features), _nudges(features, steps), least=1)
-                    drawn.append((features[: len(scores.rows)], steps[: len(scores.rows)]))
-                    scored.append(scores.rows)
-                    if len(scores.rows) < len(features):  # the budget is spent, and the entries are what they are
+                        search.learn(asked, scores.rows)
+                    elif not search.advanced:
                         break
-                    search.learn(asked, scores.rows)
                     values[:, a:b], errors[:, a:b] = search.estimate()
         return Attribution(
             values=values,

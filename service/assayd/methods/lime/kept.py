@@ -27,11 +27,12 @@ P = ParamSpec("P")
 T = TypeVar("T", bound=Sized)
 
 
-def _size(value: Sized) -> int:
+def size_of(value: Sized) -> int:
+    """With what is held beside its arrays."""
     return _BESIDE_BYTES + value.nbytes
 
 
-_memory: LRUCache[Hashable, Sized] = LRUCache(_MOST_BYTES, getsizeof=_size)
+_memory: LRUCache[Hashable, Sized] = LRUCache(_MOST_BYTES, getsizeof=size_of)
 _lock = Lock()
 
 

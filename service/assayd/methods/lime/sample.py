@@ -133,8 +133,7 @@ class Design:
         if self._kept is None:
             z = self._sample.z(number, number + 1)[0]
         else:
-            which, at = (0, number) if number < self._first else divmod(number - self._first + self._piece, self._piece)
-            z = self._kept[which][1][at]
+            z = next(z[number - rows.start] for rows, z in self._kept if number < rows.stop)
         found: Floats = z.astype(np.float64, copy=False)
         return found
 

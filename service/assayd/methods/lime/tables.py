@@ -11,6 +11,7 @@ from cachetools import LRUCache, cached
 
 from assayd.errors import InvalidRequest, InvalidTensor
 from assayd.methods.lime.columns import Columns, Part
+from assayd.methods.lime.kept import size_of
 from assayd.methods.lime.sample import Draws, merge, unmerged
 from assayd.methods.lime.variables import equal, seen, variables
 from assayd.types.arrays import Array, Floats, Ints
@@ -22,7 +23,7 @@ _BLOCK_CELLS = 1 << 16
 """Cells drawn at a time: what they pass through stays in the cache."""
 _KEPT_CELLS = 1 << 19
 """Of a sample that is kept for the next one who draws it: 4 MiB at most, and as much of what variables are made of."""
-_KEPT_BYTES, _BESIDE_BYTES = 64 * 2**20, 500
+_KEPT_BYTES = 64 * 2**20
 """Of all that are kept."""
 
 
@@ -150,11 +151,7 @@ def _drawn(columns: Columns, stream: int, total: int, *, keep: bool) -> _Drawn:
     return _Drawn(values, chosen, made)
 
 
-def _size(drawn: _Drawn) -> int:
-    return _BESIDE_BYTES + drawn.nbytes
-
-
-_drawn_before = cached(LRUCache(_KEPT_BYTES, getsizeof=_size), lock=Lock())(_drawn)
+_drawn_before = cached(LRUCache(_KEPT_BYTES, getsizeof=size_of), lock=Lock())(_drawn)
 """Instances without keys of their own draw the same rows, and one that comes again draws its own again, be it with
 another model or target. A table binds to the same columns.
 """
