@@ -25,12 +25,14 @@ def row(x: Array, *baselines: Array, stream: int = 0) -> Subject:
     return Subject({"x": x}, {"x": given.astype(x.dtype)}, Segments({"x": ids}, len(x)), stream=stream)
 
 
-def answer(method: Lime, subject: Subject, model: Model) -> Attribution:
-    """Explain a model of one flat input whose every element is a feature."""
+def answer(method: Lime, subject: Subject, model: Model, *, meanwhile: bool = False) -> Attribution:
+    """Explain a model of one flat input whose every element is a feature. meanwhile: do what plans offer to."""
     x, baselines = subject.inputs["x"], subject.baselines["x"]
     explanation = method.explain(subject)
     plan = next(explanation)
     while True:
+        if meanwhile and plan.meanwhile is not None:
+            plan.meanwhile()
         try:
             plan = explanation.send(Scores(model(tensor(plan, x, baselines)), model(x[None])[0], model(baselines)))
         except StopIteration as end:

@@ -43,7 +43,8 @@ class Allowance:
             self.cut_short = True
         if self.rows is not None:
             self.rows -= granted + beside
-        return replace(plan, size=granted, later=0) if granted else None
+        meanwhile = plan.meanwhile if granted == plan.size else None
+        return replace(plan, size=granted, later=0, meanwhile=meanwhile) if granted else None
 
     def _too_few(self, plan: Plan, beside: int) -> RowBudget:
         need = (plan.size if plan.least is None else plan.least) + beside

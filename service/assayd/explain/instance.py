@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import TypeAlias
@@ -74,7 +76,7 @@ class InstanceRun:
             wanted = self._readouts.of(self._position, self._subject, at_x)
             least = head + (plan.size if plan.least is None else plan.least)
             first = self._submit(self._with_plain(plan), wanted.picks, least=least)
-        await self._wait(first, least)
+        await self._wait(first, least, plan.meanwhile)
         found = first.scores()
         self._scored += len(found)
         if self._request.reproducible and not np.array_equal(found[0], found[-1]):
@@ -142,7 +144,7 @@ class InstanceRun:
             return None
         self._ask(plan.size)
         work = self._submit(plan, picks)
-        await self._wait(work, plan.least)
+        await self._wait(work, plan.least, plan.meanwhile)
         if not work.scored_rows:
             return None
         self._scored += work.scored_rows
@@ -199,13 +201,28 @@ class InstanceRun:
         self._shared.scheduler.submit(work)
         return work
 
-    async def _wait(self, work: Work, least: int | None = None) -> None:
-        """Wait for all rows of a work, or for the end of the budget's time if `least` are scored then."""
-        await self._shared.scheduler.wait(work, self._allowance.until)
+    async def _wait(self, work: Work, least: int | None = None, meanwhile: Callable[[], None] | None = None) -> None:
+        """Wait for all rows of a work, or for the end of the budget's time if `least` are scored then.
+
+        meanwhile: the plan's. Of many instances others use the time, and each would hold on to what it had made.
+        """
+        made = None
+        if meanwhile is not None and self._shared.decision:
+            made = asyncio.create_task(self._make(meanwhile))
+        try:
+            await self._shared.scheduler.wait(work, self._allowance.until)
+        finally:
+            if made is not None:
+                made.cancel()
         if work.scored_rows < work.plan.size:
             if least is None or work.scored_rows < least:
                 raise over_budget()
             self._allowance.cut_short = True
+
+    async def _make(self, meanwhile: Callable[[], None]) -> None:
+        await asyncio.sleep(0)  # rows go out first
+        with suppress(Exception):  # whatever it is, the method comes upon it again
+            await self._shared.offload.reduce(meanwhile, takes=self._shared.draws, decision=True)
 
     def _with_plain(self, plan: Plan) -> Plan:
         """The plan with x and the baselines in front, so that they share its batches.

@@ -90,13 +90,15 @@ class Plan:
     rows(a, b) gives the rows a <= r < b in order, in one or more blocks. It must be pure: called again with the same
     bounds it gives the same rows. later: rows of the plans that will follow, where that is known already, so that a
     budget can refuse before anything runs. least: where a budget ends, the plan may be answered by its first rows
-    alone, but not by fewer than these; None where it can't be cut.
+    alone, but not by fewer than these; None where it can't be cut. meanwhile: makes what the method will need when all
+    rows are scored. Whoever runs them may call it before, where the method would then not have to be waited for.
     """
 
     size: int
     rows: Callable[[int, int], Sequence[RowBlock]]
     later: int = 0
     least: int | None = None
+    meanwhile: Callable[[], None] | None = None
 
 
 @dataclass(frozen=True, eq=False)

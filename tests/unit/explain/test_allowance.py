@@ -1,6 +1,7 @@
 """An instance's share of a budget, and plans cut to it."""
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -29,6 +30,12 @@ def test_rows_are_cut_and_counted_over_several_plans():
     assert allowance.grant(plan(9, least=4)).size == 4
     assert (allowance.rows, allowance.cut_short) == (0, True)
     assert allowance.grant(plan(5, least=0)) is None
+
+
+def test_what_is_made_while_all_rows_run_is_not_made_for_fewer():
+    offers = replace(plan(4, least=2), meanwhile=lambda: None)
+    assert Allowance(rows=4).grant(offers).meanwhile is offers.meanwhile
+    assert Allowance(rows=3).grant(offers).meanwhile is None
 
 
 @pytest.mark.parametrize(("least", "need"), [(None, 12), (9, 11)])

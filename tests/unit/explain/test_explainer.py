@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import numpy as np
@@ -393,12 +393,54 @@ async def test_a_probability_that_had_to_be_clipped_is_noticed():
             assert {n.code for n in got.results[0].notices} == codes
 
 
+@dataclass(frozen=True, eq=False)
+class Patient(METHODS["occlusion"]):
+    """Two plans, each with something to do while its rows run."""
+
+    done: list = field(default_factory=list)
+    fails: bool = False
+
+    def explain(self, subject):
+        explanation = super().explain(subject)
+        plan = next(explanation)
+        scores = yield replace(plan, meanwhile=self._made)
+        self.done.append("first scores")
+        yield replace(plan, meanwhile=self._made)
+        self.done.append("second scores")
+        try:
+            explanation.send(scores)
+        except StopIteration as end:
+            return end.value
+
+    def _made(self):
+        self.done.append("made")
+        if self.fails:
+            raise RuntimeError
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize(("instances", "data_set"), [(1, False), (1, True), (2, False)])
+async def test_a_decision_s_method_uses_the_time_in_which_rows_run(instances, data_set, fails):
+    """Others' rows use it where there are many; and what was made would be held for each of them."""
+    method = Patient(features=Elements(), fails=fails)
+    async with service(zoo.mlp(6, 8, 3)) as served:
+        wanted = a_request({"x": X[:instances]}, target=FIRST)
+        want = await served.explain(wanted)
+        got = await served.explain(replace(wanted, method=method), data_set=data_set)
+    for one, other in zip(got.results, want.results, strict=True):
+        assert np.array_equal(one.attribution.values, other.attribution.values)
+    alone = instances == 1 and not data_set
+    seen = ["made", "first scores", "made", "second scores"] if alone else ["first scores", "second scores"]
+    assert sorted(method.done) == sorted(seen * instances)
+    assert method.done == seen or instances > 1
+
+
 @pytest.mark.parametrize(
     ("instances", "name", "more", "turns", "hops"),
     [
-        (1, "lime", {"num_samples": 100}, 2, 0),
+        (1, "lime", {"num_samples": 100}, 3, 0),
         (2, "lime", {"num_samples": 100}, 4, 0),
-        (1, "lime", {"num_samples": 10_000}, 0, 2),
+        (1, "lime", {"num_samples": 10_000}, 0, 3),
         (1, "lime", {"num_samples": 100, "surrogate": "lasso"}, 0, 2),
         (2, "occlusion", {}, 0, 0),
     ],

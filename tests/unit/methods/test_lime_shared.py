@@ -87,6 +87,36 @@ def test_an_instance_gets_the_same_bits_alone_and_after_others(method: Lime) -> 
         same_bits(got, want)
 
 
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+def test_what_is_made_while_rows_run_changes_no_bit(method: Lime) -> None:
+    for subject in instances(2) * 2:  # the first time as the second, when more is at hand
+        want = answer(method, subject, model)
+        same_bits(answer(method, subject, model, meanwhile=True), want)
+    kept.forget()
+    for subject in instances(2, keyed=True):
+        want = answer(method, subject, model)
+        same_bits(answer(method, subject, model, meanwhile=True), want)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_all_that_needs_no_scores_is_made_while_rows_run(name: str, made: Counter[str]) -> None:
+    subject = instances(1)[0]
+    explanation = METHODS[name].explain(subject)
+    plan = next(explanation)
+    assert (plan.meanwhile is None) == (name in ("lasso", "tree"))
+    if plan.meanwhile is not None:
+        assert made["inverse"] == 0
+        plan.meanwhile()
+        assert made["inverse"] == 1
+
+
+def test_rows_of_large_samples_are_not_held_while_they_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ridge, "_READY_CELLS", 300 * 12)
+    assert next(METHODS["quartile"].explain(instances(1)[0])).meanwhile is not None
+    monkeypatch.setattr(ridge, "_READY_CELLS", 300 * 12 - 1)
+    assert next(METHODS["quartile"].explain(instances(1)[0])).meanwhile is None
+
+
 @pytest.mark.parametrize("name", ["drawn", "pseudo-inverse", "enumerated", "given"])
 def test_instances_of_the_same_samples_are_solved_by_one_factorisation(name: str, made: Counter[str]) -> None:
     for subject in instances(6):
@@ -145,7 +175,7 @@ def test_what_is_kept_is_counted_and_bounded() -> None:
     for stream in range(18):
         sample = masks.draw(features, rows, stream, 1, shared=True)
         for _ in range(2):
-            ridge.ridge(basis.basis_of(sample, 0.25), np.ones((rows, 1)), 1.0)
+            ridge.Ridge(basis.basis_of(sample, 0.25), 1.0).fit(np.ones((rows, 1)))
         assert memory.currsize <= memory.maxsize == 32 * 2**20
     pieces = [value for value in memory.values() if isinstance(value, ridge._AtHand)]
     assert 10 < len(pieces) < 18

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -14,9 +15,9 @@ from assayd.methods.lime import masks, tables
 from assayd.methods.lime.basis import Basis, basis_of
 from assayd.methods.lime.columns import bind
 from assayd.methods.lime.distributions import FEW_EDGES
-from assayd.methods.lime.ridge import ridge
+from assayd.methods.lime.ridge import Ridge
 from assayd.methods.lime.sample import Sample
-from assayd.methods.lime.surrogates import Fit, bootstrap, lasso, tree
+from assayd.methods.lime.surrogates import Bootstrap, Fit, Surrogate, lasso, tree
 from assayd.types.arrays import Array, Floats
 from assayd.types.method import Explanation
 from assayd.types.request import BaselineSpec, FeatureSpec, PerInput
@@ -129,9 +130,11 @@ class Lime:
         for whole in rounds:
             sample, known = whole, len(scored)
             basis = basis_of(sample, self._width(len(sample.z_x)))
+            surrogate = self._surrogate(basis, subject.stream)
             ended = False
             if sample.draws.rows > known:
-                scores = yield _plan(sample, known, 0 if known else _least(basis))
+                plan = _plan(sample, known, 0 if known else _least(basis))
+                scores = yield replace(plan, meanwhile=surrogate.ready)
                 # Less f(x), so that scores which are all the same are exactly 0.
                 full = len(scores.rows) // sample.copies * sample.copies
                 new = (scores.rows[:full] - scores.x).reshape(-1, sample.copies, len(scores.x)).mean(axis=1)
@@ -140,9 +143,8 @@ class Lime:
             if ended:
                 sample = sample.cut(len(scored))
                 basis = basis_of(sample, self._width(len(sample.z_x)))
-            effective = basis.effective_rows
-            replicates = 0 if effective == 0 else self.bootstrap
-            fit = self._fit(basis, scored, replicates, subject.stream)
+                surrogate = self._surrogate(basis, subject.stream)
+            fit, effective = surrogate.fit(scored), basis.effective_rows
             if effective == 0:
                 fit = fit.of_nothing(errors=fit.errors is not None or self.bootstrap > 0)
             found = replace(
@@ -243,17 +245,12 @@ class Lime:
     def _sure(self, fit: Fit) -> bool:
         return self.until_error is not None and fit.errors is not None and fit.errors.max() < self.until_error
 
-    def _fit(self, basis: Basis, scores: Floats, replicates: int, stream: int) -> Fit:
+    def _surrogate(self, basis: Basis, stream: int) -> Surrogate:
         if self.surrogate == "ridge":
-            return ridge(basis, scores, self.alpha)
-        sample = basis.sample
-
-        def fitter(z: Floats, weights: Floats, scores: Floats) -> Fit:
-            if self.surrogate == "lasso":
-                return lasso(z, weights, scores, self.alpha)
-            return tree(z, weights, scores, self.alpha, sample.z_x)
-
-        return bootstrap(fitter, basis.design.whole(), basis.proximity, scores, sample.draws, replicates, stream)
+            return Ridge(basis, self.alpha)
+        one = lasso if self.surrogate == "lasso" else partial(tree, z_x=basis.sample.z_x)
+        replicates = 0 if basis.effective_rows == 0 else self.bootstrap
+        return Bootstrap(partial(one, alpha=self.alpha), basis, replicates, stream)
 
 
 def _check_enough(samples: int, features: int, name: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeAlias
@@ -18,6 +18,8 @@ from assayd.types.arrays import Floats
 _KEPT_CELLS = 1 << 20
 """Rows times features that stay at hand during a fit, in 16 MiB at most, and where they are shared from the second fit
 on; of more the factors alone."""
+_READY_CELLS = 1 << 18
+"""Of rows that are made before they have scores: 4 MiB for each decision that waits."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,77 +92,101 @@ class _AtHand:
         return 2 * sum(piece.x.nbytes for piece in self.pieces)
 
 
-def ridge(basis: Basis, scores: Floats, alpha: float) -> Fit:
+class Ridge:
     """Minimise the weighted sum of squares + alpha x the squared coefficients; the intercept is free of penalty.
 
-    One factorisation serves all targets, and all instances that share the sample. scores: [rows, T].
+    One factorisation serves all targets, and all instances that share the sample. It needs no scores, and can be made
+    while these are still waited for.
 
     Variables and scores are taken less their weighted means, times the roots of the weights: the intercept separates
     and no weights are left. A = X' X + alpha; errors are the sandwich A^-1 (sum r^2 x x' / c) A^-1 over the rows, with
     residuals r and c draws of a row, times `Draws.chance`: the variance of coefficient j is the sum of
     r^2 (A^-1 x)_j^2 / c.
     """
-    draws, shared = basis.sample.draws, basis.sample.shared
-    counts = draws.counts
-    weights = _weights(basis, counts)
-    root = np.sqrt(weights)[:, np.newaxis]
-    mean_score = weights @ scores / weights.sum()
-    y = (scores - mean_score) * root
-    factors = recall(_Factors, basis, alpha) if shared else None
-    if factors is None:
-        factors, cross, pieces = _factored(basis, alpha, weights, root, y)
-        if shared:
-            keep(factors, basis, alpha)
-    else:
-        if _are_few(basis):
-            pieces = _at_hand(basis, factors).pieces
-        else:
-            pieces = _Pieces(_Stream(basis.design, factors.mean, root), factors)
-        cross = np.zeros((basis.features, y.shape[1]))
+
+    def __init__(self, basis: Basis, alpha: float) -> None:
+        self._basis, self._alpha = basis, alpha
+        self._made: tuple[Floats, Floats, _Factors, Iterable[_Piece]] | None = None
+
+    @property
+    def ready(self) -> Callable[[], None] | None:
+        """As `Surrogate` says; None of many rows, which would be held until all are scored."""
+        draws = self._basis.sample.draws
+        return self._ready if draws.rows * self._basis.features <= _READY_CELLS else None
+
+    def _ready(self) -> None:
+        *_, pieces = self._parts()
+        for piece in pieces if self._basis.sample.draws.chance else ():
+            piece.pull  # noqa: B018 - looked at, and thereby made
+
+    def fit(self, scores: Floats) -> Fit:
+        """The surrogate of some scores, [rows, T]."""
+        draws, alpha = self._basis.sample.draws, self._alpha
+        weights, root, factors, pieces = self._parts()
+        mean_score = weights @ scores / weights.sum()
+        y = (scores - mean_score) * root
+        cross = np.zeros((self._basis.features, y.shape[1]))
         for piece in pieces:
             cross += piece.x.T @ y[piece.rows]
-    values = factors.inverse @ cross
-    # Once more on what is left over: an inverse loses digits that a solver keeps.
-    values += factors.inverse @ (cross - factors.gram @ values - alpha * values)
-    left = np.zeros(y.shape[1])
-    variance = np.zeros((y.shape[1], basis.features))
-    of_row = (draws.chance / counts)[:, np.newaxis]
-    for piece in pieces:
-        squares = (y[piece.rows] - piece.x @ values) ** 2
-        left += squares.sum(axis=0)
-        if draws.chance:
-            variance += (of_row[piece.rows] * squares).T @ piece.pull
-    r_squared = share_explained(left, weights, scores)
-    return Fit(values.T, mean_score - factors.mean @ values, r_squared, np.sqrt(variance))
+        values = factors.inverse @ cross
+        # Once more on what is left over: an inverse loses digits that a solver keeps.
+        values += factors.inverse @ (cross - factors.gram @ values - alpha * values)
+        left = np.zeros(y.shape[1])
+        variance = np.zeros((y.shape[1], self._basis.features))
+        of_row = (draws.chance / draws.counts)[:, np.newaxis]
+        for piece in pieces:
+            squares = (y[piece.rows] - piece.x @ values) ** 2
+            left += squares.sum(axis=0)
+            if draws.chance:
+                variance += (of_row[piece.rows] * squares).T @ piece.pull
+        r_squared = share_explained(left, weights, scores)
+        return Fit(values.T, mean_score - factors.mean @ values, r_squared, np.sqrt(variance))
+
+    def _parts(self) -> tuple[Floats, Floats, _Factors, Iterable[_Piece]]:
+        """weights: [rows]; their root: [rows, 1]; the factors; the rows."""
+        if self._made is None:
+            basis, shared = self._basis, self._basis.sample.shared
+            weights = _weights(basis)
+            root = np.sqrt(weights)[:, np.newaxis]
+            factors = recall(_Factors, basis, self._alpha) if shared else None
+            if factors is None:
+                factors, pieces = _factored(basis, self._alpha, weights, root)
+                if shared:
+                    keep(factors, basis, self._alpha)
+            elif _are_few(basis):
+                pieces = _at_hand(basis, factors).pieces
+            else:
+                pieces = _Pieces(_Stream(basis.design, factors.mean, root), factors)
+            self._made = weights, root, factors, pieces
+        return self._made
 
 
-def _factored(
-    basis: Basis, alpha: float, weights: Floats, root: Floats, y: Floats
-) -> tuple[_Factors, Floats, Iterable[_Piece]]:
-    """The factors, X' y, [F, T], from the same pass, and the rows. weights: [rows]; root: theirs, [rows, 1]."""
+def _factored(basis: Basis, alpha: float, weights: Floats, root: Floats) -> tuple[_Factors, Iterable[_Piece]]:
+    """The factors, and the rows. weights: [rows]; root: theirs, [rows, 1]."""
     design = basis.design
     mean = np.zeros(basis.features)
     for at, z in design:
         mean += weights[at] @ z
     mean /= weights.sum()
     stream = _Stream(design, mean, root)
-    rows: _Rows = list(stream) if _are_few(basis) else stream
-    gram, cross = np.zeros((basis.features, basis.features)), np.zeros((basis.features, y.shape[1]))
-    for at, x in rows:
+    few = _are_few(basis)
+    rows: _Rows = list(stream) if few else stream
+    gram = np.zeros((basis.features, basis.features))
+    for _, x in rows:
         gram += x.T @ x
-        cross += x.T @ y[at]
     factors = _Factors(mean, gram, inverse(gram, alpha))
-    return factors, cross, _Pieces(rows, factors)
+    pieces = _Pieces(rows, factors)
+    return factors, list(pieces) if few else pieces
 
 
 @kept
 def _at_hand(basis: Basis, factors: _Factors) -> _AtHand:
-    root = np.sqrt(_weights(basis, basis.sample.draws.counts))[:, np.newaxis]
+    root = np.sqrt(_weights(basis))[:, np.newaxis]
     return _AtHand(tuple(_Pieces(_Stream(basis.design, factors.mean, root), factors)))
 
 
-def _weights(basis: Basis, counts: Floats) -> Floats:
-    return counts * basis.sample.draws.unit * basis.proximity
+def _weights(basis: Basis) -> Floats:
+    return basis.sample.draws.counts * basis.sample.draws.unit * basis.proximity
 
 
 def _are_few(basis: Basis) -> bool:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import ClassVar, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from assayd.methods.lime.sample import Draws
+from assayd.methods.lime.basis import Basis
 from assayd.types.arrays import Floats
 
 
@@ -37,6 +37,17 @@ class Fit:
         return replace(self, r_squared=np.full_like(self.r_squared, np.nan), errors=unknown)
 
 
+class Surrogate(Protocol):
+    """What is fitted to the scores of a basis' rows."""
+
+    @property
+    def ready(self) -> Callable[[], None] | None:
+        """Makes what needs no scores, while these are waited for; else `fit` does. None where that is nothing."""
+
+    def fit(self, scores: Floats) -> Fit:
+        """To scores [rows, T]."""
+
+
 Fitter: TypeAlias = Callable[[Floats, Floats, Floats], Fit]
 """From z [rows, F], weights [rows] and scores [rows, T]."""
 
@@ -57,7 +68,7 @@ def inverse(gram: Floats, alpha: float) -> Floats:
     return pseudo
 
 
-def lasso(z: Floats, weights: Floats, scores: Floats, alpha: float) -> Fit:
+def lasso(z: Floats, weights: Floats, scores: Floats, *, alpha: float) -> Fit:
     """Minimise half the weighted mean of squares + alpha x the absolute coefficients: scikit-learn's Lasso."""
     from sklearn.linear_model import Lasso  # 0.7 s, which a server that fits ridges needn't wait for
 
@@ -75,7 +86,7 @@ def lasso(z: Floats, weights: Floats, scores: Floats, alpha: float) -> Fit:
     return Fit(values, mean_score - values @ mean_z, share_explained(left, weights, scores))
 
 
-def tree(z: Floats, weights: Floats, scores: Floats, alpha: float, z_x: Floats) -> Fit:
+def tree(z: Floats, weights: Floats, scores: Floats, *, alpha: float, z_x: Floats) -> Fit:
     """A regression tree (CART), pruned so that a leaf more explains alpha x the scores' weighted variance or more.
 
     That price is to a leaf what ridge's penalty is to a coefficient: alpha 1 asks for as much as one sample in the mean
@@ -100,24 +111,34 @@ def tree(z: Floats, weights: Floats, scores: Floats, alpha: float, z_x: Floats) 
     return Fit(values, mean_score, share_explained(left, weights, scores))
 
 
-def bootstrap(fitter: Fitter, z: Floats, proximity: Floats, scores: Floats, draws: Draws, count: int, key: int) -> Fit:
-    """Fit, and take the spread of `count` fits to draws drawn anew from the draws as the error."""
-    counts = draws.counts
-    fit = fitter(z, counts * draws.unit * proximity, scores)
-    if not draws.chance:
-        return Fit(fit.values, fit.intercept, fit.r_squared, np.zeros_like(fit.values))
-    if count == 0:
-        return fit
-    # Far along the instance's stream, so that the samples don't depend on it.
-    rng = np.random.Generator(np.random.Philox(key=key).jumped())
-    replicates = np.empty((count, *fit.values.shape))
-    for number in range(count):
-        again = rng.multinomial(len(draws.order), counts / counts.sum())
-        weights = again * draws.unit * proximity
-        some = weights > 0
-        replicates[number] = fitter(z[some], weights[some], scores[some]).values if some.any() else 0.0
-    errors = np.sqrt(draws.chance) * replicates.std(axis=0, ddof=1)
-    return Fit(fit.values, fit.intercept, fit.r_squared, errors)
+@dataclass(frozen=True, eq=False)
+class Bootstrap:
+    """A fit whose errors are the spread of `replicates` fits to draws drawn anew from the draws; unknown where 0."""
+
+    fitter: Fitter
+    basis: Basis
+    replicates: int
+    key: int
+    ready: ClassVar[None] = None
+
+    def fit(self, scores: Floats) -> Fit:
+        """To scores [rows, T]."""
+        z, proximity, draws = self.basis.design.whole(), self.basis.proximity, self.basis.sample.draws
+        counts = draws.counts
+        fit = self.fitter(z, counts * draws.unit * proximity, scores)
+        if not draws.chance:
+            return replace(fit, errors=np.zeros_like(fit.values))
+        if self.replicates == 0:
+            return fit
+        # Far along the instance's stream, so that the samples don't depend on it.
+        rng = np.random.Generator(np.random.Philox(key=self.key).jumped())
+        replicates = np.empty((self.replicates, *fit.values.shape))
+        for number in range(self.replicates):
+            again = rng.multinomial(len(draws.order), counts / counts.sum())
+            weights = again * draws.unit * proximity
+            some = weights > 0
+            replicates[number] = self.fitter(z[some], weights[some], scores[some]).values if some.any() else 0.0
+        return replace(fit, errors=np.sqrt(draws.chance) * replicates.std(axis=0, ddof=1))
 
 
 def _spread(weights: Floats, scores: Floats) -> Floats:
