@@ -131,6 +131,25 @@ class Prepared(Protocol):
         """What it was made from."""
 
 
+class Asked(Protocol):
+    """Batches whose scores were asked for. They must be taken, once."""
+
+    @property
+    def posted(self) -> bool:
+        """Whether the question is on its way. Else it is too large to be sent without waiting, and `results` does."""
+
+    def fileno(self) -> int:
+        """What can be read as soon as there is an answer."""
+
+    def at_hand(self) -> list[list[ChunkResult]] | None:
+        """The results, without waiting. None where they aren't there, or are large, or something is amiss: then they
+        aren't taken. Raises as `results`.
+        """
+
+    def results(self) -> list[list[ChunkResult]]:
+        """Wait for them: one a chunk of each batch. Raises as `run` and `score`."""
+
+
 class Backend(Protocol):
     """One device. Calls block; `prepare` of the next batch may overlap `run` or `score` of those before, and where
     models are apart those of different models overlap; nothing else does.
@@ -193,6 +212,11 @@ class Backend(Protocol):
     def score(self, batches: Sequence[Batch]) -> list[list[ChunkResult]]:
         """Prepare and run batches of one model, one after the other; where they are small it is less work than each by
         itself. Where one fails, none counts. Raises NotRun, and as `run`.
+        """
+
+    def ask(self, what: Prepared | Sequence[Batch]) -> Asked | None:
+        """Begin what `run` or `score` does, without waiting. None where whoever calls would have to wait; nothing was
+        done then.
         """
 
     def terminate(self, digest: str) -> None:

@@ -340,6 +340,9 @@ class InProcessBackend:
     def post(self, batch: Batch) -> None:
         """No: whoever posts has no time to make tensors."""
 
+    def ask(self, what: Prepared | Sequence[Batch]) -> None:
+        """No: it runs where it is called."""
+
     def run(self, prepared: Prepared) -> list[ChunkResult]:
         """Run and read the scores out; the buffers are then free again."""
         if isinstance(prepared, Sent):

@@ -68,7 +68,7 @@ class DeviceScheduler:
             await asyncio.gather(self._owner, return_exceptions=True)
         self._aside.close()
         # Off the loop, on which the watchdog ends a batch that doesn't end by itself.
-        await asyncio.to_thread(self._runner.close)
+        await self._runner.stop()
 
     # ---- the owner ---------------------------------------------------------------------------------------------
 
@@ -78,6 +78,7 @@ class DeviceScheduler:
             slices, ready = ahead.popleft() if ahead else await self._next()
             begun = asyncio.get_running_loop().time()
             running = asyncio.ensure_future(self._run(slices, ready))
+            await asyncio.sleep(0)  # it is on its way before the next one is made
             running.add_done_callback(lambda _: self._queue.changed.set())
             late = asyncio.get_running_loop().call_later(self._allowed_s(slices), self._queue.changed.set)
             while not running.done():

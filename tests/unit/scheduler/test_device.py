@@ -72,6 +72,9 @@ class FakeBackend:
         self.batches.append(rows)
         return [v.astype(np.float64)[:, None] for v in prepared.values]
 
+    def ask(self, what):
+        return None
+
     def score(self, batches):
         return in_turn(self, batches)
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 
-from assayd.engine.backend import Batch, ChunkResult, LoadedModel, NotRun, Prepared, Worker
+from assayd.engine.backend import Asked, Batch, ChunkResult, LoadedModel, NotRun, Prepared, Worker
 from assayd.engine.options import MOST_ROWS, SessionOptions, device_name
 from assayd.engine.worker.counters import Counters
 from assayd.engine.worker.process import Process, Waiting
@@ -223,6 +223,16 @@ class WorkerBackend:
         except WorkerLost as error:
             raise NotRun(error) from error
         return process.score(batches)
+
+    def ask(self, what: Prepared | Sequence[Batch]) -> Asked | None:
+        """As `Backend.ask`."""
+        if not isinstance(what, Sequence):
+            waiting = _waiting(what)
+            return waiting.process.ask(waiting)
+        try:
+            return self._process(what[0].digest).ask(what)
+        except WorkerLost:  # `score` says so
+            return None
 
     def _process(self, digest: str) -> Process:
         """That runs a model now."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,6 +84,7 @@ class Wire:
     def __init__(self, end: socket.socket, limits: Limits) -> None:
         self._end = end
         self._limits = limits
+        self._begun = b""
 
     def send(self, frame: Frame, fd: int | None = None) -> None:
         """Send all of a frame, and a descriptor with its first byte. OSError where nobody reads any more."""
@@ -127,9 +129,26 @@ class Wire:
         self._fill(memoryview(header), payload.data)
         return Received(bytes(header), payload, len(prefix) + header_bytes + payload_bytes, fd)
 
+    def has_come(self, most_bytes: int) -> bool:
+        """Whether `receive` would find a message whole, and of no more than so many bytes. OSError as `send`."""
+        if not self._begun:
+            with suppress(BlockingIOError):
+                self._begun = self._end.recv(_PREFIX.size + most_bytes, socket.MSG_DONTWAIT)
+        if len(self._begun) < _PREFIX.size:
+            return False
+        header_bytes, payload_bytes = _PREFIX.unpack_from(self._begun)
+        whole: bool = _PREFIX.size + header_bytes + payload_bytes <= len(self._begun)
+        return whole
+
     def _fill(self, *room: memoryview) -> None:
         """At once as far as it has come: each way to the system lets other threads in between."""
         left = [part for part in room if part.nbytes]
+        while left and self._begun:
+            part = self._begun[: left[0].nbytes]
+            left[0][: len(part)] = part
+            left[0], self._begun = left[0][len(part) :], self._begun[len(part) :]
+            if not left[0].nbytes:
+                left.pop(0)
         while left:
             count = self._end.recvmsg_into(left)[0]
             if not count:

@@ -7,7 +7,8 @@ import os
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
@@ -34,6 +35,8 @@ from assayd.types.subject import Subject
 log = logging.getLogger(__name__)
 
 _MOST_SESSIONS = 100
+_SMALL_BYTES = 64 * 1024
+"""Of an answer that is read where nobody may wait."""
 _MOST_GONE, _LARGE_BYTES = 64, 64 * 1024
 """So many small subjects that are over may stay in the worker until the next ping: each message wakes it."""
 
@@ -49,6 +52,31 @@ class Waiting:
     batch: Batch
     process: Process
     ticket: int
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """Batches whose scores are asked for; the conversation is theirs until `results`. rows: that go along, of batches
+    that aren't made yet. posted: the frame is on its way already.
+    """
+
+    process: Process
+    batches: Sequence[Batch]
+    rows: Sequence[m.Prepare]
+    frame: Frame
+    posted: bool
+
+    def fileno(self) -> int:
+        """As `Asked.fileno`."""
+        return self.process.readable
+
+    def at_hand(self) -> list[list[ChunkResult]] | None:
+        """As `Asked.at_hand`."""
+        return self.process.results(self) if self.process.has_answered else None
+
+    def results(self) -> list[list[ChunkResult]]:
+        """As `Asked.results`. Raises WorkerLost too."""
+        return self.process.results(self)
 
 
 @dataclass(eq=False)
@@ -99,16 +127,25 @@ class Process(Life):
     # ---- conversations -----------------------------------------------------------------------------------------
 
     def _ask(
-        self, channel: Channel, question: Frame, kind: object, vet: Callable[[Any], None], fd: int | None = None
+        self,
+        channel: Channel,
+        question: Frame,
+        kind: object,
+        vet: Callable[[Any], None],
+        fd: int | None = None,
+        *,
+        posted: bool = False,
     ) -> tuple[Any, int]:
-        """An answer and its size. The caller holds the channel's lock. kind: the answer's annotation.
+        """An answer and its size. The caller holds the channel's lock. kind: the answer's annotation. posted: the
+        question was sent before.
 
         Raises WorkerLost, the domain's errors, WorkerBug.
         """
         if not self.alive:
             raise self._lost()
         try:
-            channel.wire.send(question, fd)
+            if not posted:
+                channel.wire.send(question, fd)
             got = channel.wire.receive()
             answer = got.read(kind)
             error = self._error(answer)
@@ -209,7 +246,9 @@ class Process(Life):
 
     def _send_rows(self, batch: Batch) -> int:
         rows = self._to_prepare(batch)
-        self._ask_with_rows(self._prepare, m.Making, rows, (rows,), m.PrepareAnswer, lambda _: None)
+        with self._sending((rows,)):
+            frame = framed(m.Making, rows)
+            self._ask_with_rows(self._prepare, frame, (rows,), m.PrepareAnswer, lambda _: None)
         return rows.ticket
 
     def post(self, batch: Batch) -> Waiting | None:
@@ -241,22 +280,82 @@ class Process(Life):
             behind = self._questions + (not self._run.lock.locked())
         return replace(self._rows_of(batch), behind=behind, ticket=next(self._tickets), posted=posted)
 
+    def run(self, waiting: Waiting) -> list[ChunkResult]:
+        """As `Backend.run`. Raises WorkerLost too."""
+        self._run.lock.acquire()
+        return self._question(waiting).results()[0]
+
     def score(self, batches: Sequence[Batch]) -> list[list[ChunkResult]]:
         """As `Backend.score`. Raises WorkerLost too."""
         if not self.alive:
             raise NotRun(self._lost())
-        with self._state:
-            self._batches += 1
+        self._run.lock.acquire()
+        return self._question(batches).results()
+
+    def ask(self, what: Waiting | Sequence[Batch]) -> Question | None:
+        """As `Backend.ask`."""
+        if not self.alive or not self._run.lock.acquire(blocking=False):
+            return None
+        return self._question(what, post=True)
+
+    def _question(self, what: Waiting | Sequence[Batch], *, post: bool = False) -> Question:
+        """What is asked next. The caller holds the lock of the conversation, which is released by `results`."""
+        rows: Sequence[m.Prepare] = ()
+        if not isinstance(what, Waiting):
+            with self._state:
+                self._batches += 1
         try:
-            with self._run.lock:
-                self._questions += 1
-                rows = tuple([self._rows_of(batch) for batch in batches])
-                vet = partial(self._vet_scored, batches)
-                answer = self._ask_with_rows(self._run, m.Running, m.Score(rows), rows, m.RunAnswer, vet)
+            self._questions += 1
+            if isinstance(what, Waiting):
+                self._asked = what.ticket
+                batches: Sequence[Batch] = (what.batch,)
+                frame = framed(m.Running, m.Run(what.ticket))
+            else:
+                batches, rows = what, tuple([self._rows_of(batch) for batch in what])
+                with self._sending(rows):
+                    frame = framed(m.Running, m.Score(rows))
+            small = post and not frame.aside and frame.size <= POSTED_BYTES
+            return Question(self, batches, rows, frame, posted=small and self._post(self._run, frame))
+        except BaseException:
+            self._answered()
+            raise
+
+    @property
+    def readable(self) -> int:
+        """A descriptor that can be read as soon as a question is answered, or the worker is gone."""
+        return self._run.end.fileno()
+
+    @property
+    def has_answered(self) -> bool:
+        """Whether there is a small answer to the question that was posted, so that `results` needn't wait."""
+        try:
+            return self.alive and self._run.wire.has_come(_SMALL_BYTES)
+        except OSError:
+            return False
+
+    def results(self, asked: Question) -> list[list[ChunkResult]]:
+        """The answer to a question, whose conversation is over then."""
+        try:
+            with self._sending(asked.rows):
+                if asked.rows:
+                    vet = partial(self._vet_scored, asked.batches)
+                    answer = self._ask_with_rows(self._run, asked.frame, asked.rows, m.RunAnswer, vet, asked.posted)
+                    return [
+                        _apart(batch, results) for batch, results in zip(asked.batches, answer.batches, strict=True)
+                    ]
+                [batch] = asked.batches
+                vet = partial(self._vet_results, batch)
+                answer, size = self._ask(self._run, asked.frame, m.RunAnswer, vet, posted=asked.posted)
+                self._counters.add(result_bytes=size)
+                return [_apart(batch, answer)]
         finally:
-            self._batch_done()
-            self._send_gone_if_due()
-        return [_apart(batch, results) for batch, results in zip(batches, answer.batches, strict=True)]
+            self._answered()
+
+    def _answered(self) -> None:
+        self._asked = None
+        self._run.lock.release()
+        self._batch_done()
+        self._send_gone_if_due()
 
     def _rows_of(self, batch: Batch) -> m.Prepare:
         """A batch as it crosses, with the subjects that nobody has sent yet. It must be sent then."""
@@ -274,50 +373,40 @@ class Process(Life):
         rows, how = stacked(batch.chunks), (batch.steady, batch.exact)
         return m.Prepare(parts, batch.batched, batch.padded, readouts, chunks, rows, *how)
 
-    def _ask_with_rows(
-        self,
-        channel: Channel,
-        kind: object,
-        question: object,
-        rows: Sequence[m.Prepare],
-        answers: object,
-        vet: Callable[[Any], None],
-    ) -> Any:
-        """Ask a question of batches. kind, answers: the annotations of both sides."""
-        subjects = [parts for batch in rows for parts in batch.subjects]
-        shared = self._shared if channel is self._prepare else self._shared_to_run
-        fd = None
+    @contextmanager
+    def _sending(self, rows: Sequence[m.Prepare]) -> Iterator[None]:
+        """Where it fails, the subjects that go along may not have come."""
         try:
-            frame = framed(kind, question)
-            fd = shared.put(frame.aside, frame.aside_bytes)
-            answer, size = self._ask(channel, frame, answers, vet, fd)
+            yield
         except Exception:
-            for parts in subjects:
+            for parts in (parts for batch in rows for parts in batch.subjects):
                 if (sent := self._known.get(parts.number)) is not None:
                     sent.doubtful = True
             raise
+
+    def _ask_with_rows(
+        self,
+        channel: Channel,
+        frame: Frame,
+        rows: Sequence[m.Prepare],
+        answers: object,
+        vet: Callable[[Any], None],
+        posted: bool = False,
+    ) -> Any:
+        """Ask a question of batches. answers: the annotation of what comes back."""
+        shared = self._shared if channel is self._prepare else self._shared_to_run
+        fd = None
+        try:
+            fd = shared.put(frame.aside, frame.aside_bytes)
+            answer, size = self._ask(channel, frame, answers, vet, fd, posted=posted)
         finally:
             if fd is not None:
                 os.close(fd)
-        introduced = sum(parts.size_bytes for parts in subjects)
+        introduced = sum(parts.size_bytes for batch in rows for parts in batch.subjects)
         self._counters.add(subject_bytes=introduced, row_bytes=frame.size - introduced)
         if channel is self._run:
             self._counters.add(result_bytes=size)
         return answer
-
-    def run(self, waiting: Waiting) -> list[ChunkResult]:
-        """As `Backend.run`. Raises WorkerLost too."""
-        try:
-            with self._run.lock:
-                self._questions += 1
-                self._asked = waiting.ticket
-                frame = framed(m.Running, m.Run(waiting.ticket))
-                answer, size = self._ask(self._run, frame, m.RunAnswer, partial(self._vet_results, waiting.batch))
-        finally:
-            self._asked = None
-            self._batch_done()
-        self._counters.add(result_bytes=size)
-        return _apart(waiting.batch, answer)
 
     def drop(self, waiting: Waiting) -> None:
         """As `Backend.drop`."""
