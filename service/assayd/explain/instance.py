@@ -19,9 +19,8 @@ from assayd.explain.allowance import Allowance
 from assayd.explain.checks import RowsInteract, allowed_difference, alone_difference, check_finite
 from assayd.explain.deadline import before, over_budget
 from assayd.explain.notices import about_subject, doubts
-from assayd.explain.offload import Takes
 from assayd.explain.outcome import InstanceExplained
-from assayd.explain.prepare import LIGHT, Preparation
+from assayd.explain.prepare import Preparation
 from assayd.explain.readout import Wanted
 from assayd.explain.targets import score_dtype
 from assayd.scheduler.work import Work
@@ -119,9 +118,8 @@ class InstanceRun:
         while True:
             begun = time.monotonic()
             numbers = max(scores.rows.size, len(scores.x) * shared.elements)
-            takes = shared.draws if numbers <= LIGHT else Takes.LONGER
             step = await shared.offload.reduce(
-                self._step, explanation, scores, conclude, takes=takes, decision=shared.decision
+                self._step, explanation, scores, conclude, takes=shared.solves(numbers), decision=shared.decision
             )
             shared.tally.reduced(time.monotonic() - begun)
             if isinstance(step, InstanceExplained):

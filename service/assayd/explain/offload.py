@@ -14,19 +14,20 @@ Ts = TypeVarTuple("Ts")
 
 
 class Takes(Enum):
-    """How long some work takes: microseconds, a millisecond at most, or longer, for all anybody knows."""
+    """How long some work takes: microseconds, a millisecond or a few, or longer, for all anybody knows."""
 
     MICROSECONDS = 0
-    MILLISECOND = 1
+    MILLISECONDS = 1
     LONGER = 2
 
 
 class Offload:
     """Two threads, one for planning and one for reducing, so that a slow segmentation delays no answer.
 
-    What takes a millisecond stays here as well: on a thread it takes three, since numpy gives the interpreter away in
-    each of its calls and has to wait for it again. In each turn of the loop there is one such piece of work, so that
-    many instances don't keep everybody else waiting; of those that wait, single decisions have every other one.
+    What takes milliseconds stays here as well: on a thread it takes up to three times as long, since numpy gives the
+    interpreter away in each of its calls and has to wait for it again. In each turn of the loop there is one such piece
+    of work, so that many instances don't keep everybody else waiting; of those that wait, single decisions have every
+    other one.
     """
 
     def __init__(self) -> None:
@@ -58,7 +59,7 @@ class Offload:
     ) -> T:
         if takes is Takes.LONGER:
             return await asyncio.get_running_loop().run_in_executor(thread, function, *arguments)
-        if takes is Takes.MILLISECOND:
+        if takes is Takes.MILLISECONDS:
             await self._turn(self._decisions if decision else self._others)
         return function(*arguments)
 

@@ -26,6 +26,9 @@ LIGHT = 4096
 """Numbers that are worked through in place."""
 _SHORT_CELLS = 1 << 15
 """Of drawn samples, which take a millisecond then."""
+_FOR_ONE = 8
+"""So many times as much is done in place for a decision: there is one such piece of work at most while its rows run,
+and on a thread it takes longer, and more of the interpreter."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,9 +98,14 @@ class Preparation:
     def draws(self) -> Takes:
         """How long samples, if any, take to be drawn, and so to be solved."""
         cells = drawn_cells(self.request.method, self.elements)
-        if not self.light or cells > _SHORT_CELLS:
+        if not self.light or cells > _SHORT_CELLS * (_FOR_ONE if self.decision else 1):
             return Takes.LONGER
-        return Takes.MILLISECOND if cells else Takes.MICROSECONDS
+        return Takes.MILLISECONDS if cells else Takes.MICROSECONDS
+
+    def solves(self, numbers: int) -> Takes:
+        """How long it takes to make something of so many scores, or values."""
+        drawn = self.draws is Takes.MILLISECONDS
+        return self.draws if numbers <= LIGHT * (_FOR_ONE if drawn and self.decision else 1) else Takes.LONGER
 
     @property
     def decision(self) -> bool:

@@ -440,7 +440,9 @@ async def test_a_decision_s_method_uses_the_time_in_which_rows_run(instances, da
     [
         (1, "lime", {"num_samples": 100}, 3, 0),
         (2, "lime", {"num_samples": 100}, 4, 0),
-        (1, "lime", {"num_samples": 10_000}, 0, 3),
+        (1, "lime", {"num_samples": 10_000}, 3, 0),
+        (2, "lime", {"num_samples": 10_000}, 0, 4),
+        (1, "lime", {"num_samples": 100_000}, 0, 3),
         (1, "lime", {"num_samples": 100, "surrogate": "lasso"}, 0, 2),
         (2, "occlusion", {}, 0, 0),
     ],
@@ -459,7 +461,7 @@ async def test_few_samples_are_drawn_and_solved_in_place_and_many_on_a_thread(
         monkeypatch.setattr(served.offload, "plan", counted)
         monkeypatch.setattr(served.offload, "reduce", counted)
         await served.explain(a_request({"x": X[:instances]}, method=(name, method), target=FIRST))
-    assert (taken[Takes.MILLISECOND], taken[Takes.LONGER]) == (turns, hops)
+    assert (taken[Takes.MILLISECONDS], taken[Takes.LONGER]) == (turns, hops)
 
 
 async def test_one_instance_alone_takes_no_task_of_its_own():

@@ -19,7 +19,7 @@ def offload():
 
 async def test_each_kind_of_work_has_its_place(offload):
     here = threading.current_thread().name
-    for takes in (Takes.MICROSECONDS, Takes.MILLISECOND):
+    for takes in (Takes.MICROSECONDS, Takes.MILLISECONDS):
         assert await offload.plan(lambda: threading.current_thread().name, takes=takes) == here
         assert await offload.reduce(lambda: threading.current_thread().name, takes=takes) == here
     assert (await offload.plan(lambda: threading.current_thread().name)).startswith("plan")
@@ -28,10 +28,10 @@ async def test_each_kind_of_work_has_its_place(offload):
 
 async def test_what_takes_no_time_and_the_first_of_the_rest_waits_for_nothing(offload):
     done = []
-    for takes in (Takes.MICROSECONDS, Takes.MILLISECOND):
+    for takes in (Takes.MICROSECONDS, Takes.MILLISECONDS):
         with pytest.raises(StopIteration):  # it never gave the loop away
             offload.plan(done.append, takes, takes=takes).send(None)
-    assert done == [Takes.MICROSECONDS, Takes.MILLISECOND]
+    assert done == [Takes.MICROSECONDS, Takes.MILLISECONDS]
 
 
 async def test_others_have_their_turn_between_two_pieces_of_a_millisecond(offload):
@@ -45,7 +45,7 @@ async def test_others_have_their_turn_between_two_pieces_of_a_millisecond(offloa
 
     async def piece(number):
         work = offload.plan if number % 2 else offload.reduce
-        await work(lambda: seen.append((number, turns)), takes=Takes.MILLISECOND)
+        await work(lambda: seen.append((number, turns)), takes=Takes.MILLISECONDS)
 
     await asyncio.gather(others(), *map(piece, range(12)))
     assert [number for number, _ in seen] == list(range(12))
@@ -56,7 +56,7 @@ async def test_a_decision_waits_for_one_of_many_instances_at_most_and_they_for_o
     done = []
 
     def begin(name, decision):
-        return asyncio.create_task(offload.plan(done.append, name, takes=Takes.MILLISECOND, decision=decision))
+        return asyncio.create_task(offload.plan(done.append, name, takes=Takes.MILLISECONDS, decision=decision))
 
     many = [begin(n, False) for n in range(4)]
     await asyncio.sleep(0)
@@ -72,9 +72,9 @@ async def test_one_who_left_is_passed_over_and_an_error_stops_nobody(offload):
     def fails():
         raise ArithmeticError
 
-    first = asyncio.create_task(offload.plan(fails, takes=Takes.MILLISECOND))
-    left = asyncio.create_task(offload.plan(done.append, "left", takes=Takes.MILLISECOND))
-    stays = asyncio.create_task(offload.reduce(done.append, "stays", takes=Takes.MILLISECOND))
+    first = asyncio.create_task(offload.plan(fails, takes=Takes.MILLISECONDS))
+    left = asyncio.create_task(offload.plan(done.append, "left", takes=Takes.MILLISECONDS))
+    stays = asyncio.create_task(offload.reduce(done.append, "stays", takes=Takes.MILLISECONDS))
     await asyncio.sleep(0)
     left.cancel()
     await stays
@@ -82,5 +82,5 @@ async def test_one_who_left_is_passed_over_and_an_error_stops_nobody(offload):
         await first
     assert left.cancelled()
     assert done == ["stays"]
-    await offload.plan(done.append, "later", takes=Takes.MILLISECOND)
+    await offload.plan(done.append, "later", takes=Takes.MILLISECONDS)
     assert done == ["stays", "later"]
