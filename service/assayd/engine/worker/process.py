@@ -5,10 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-import weakref
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
@@ -23,6 +20,7 @@ from assayd.engine.worker.arrays import Malformed
 from assayd.engine.worker.counters import Counters
 from assayd.engine.worker.failures import raised
 from assayd.engine.worker.frames import Frame, framed
+from assayd.engine.worker.held import Held
 from assayd.engine.worker.life import Channel, Life
 from assayd.engine.worker.memory import Shared, file_of
 from assayd.engine.worker.room import MemoryKills
@@ -37,8 +35,6 @@ log = logging.getLogger(__name__)
 _MOST_SESSIONS = 100
 _SMALL_BYTES = 64 * 1024
 """Of an answer that is read where nobody may wait."""
-_MOST_GONE, _LARGE_BYTES = 64, 64 * 1024
-"""So many small subjects that are over may stay in the worker until the next ping: each message wakes it."""
 
 
 class WorkerBug(RuntimeError):
@@ -79,17 +75,6 @@ class Question:
         return self.process.results(self)
 
 
-@dataclass(eq=False)
-class _Sent:
-    """A subject that the worker may hold. doubtful: what it went with failed, so that it may not have come. large: the
-    worker is to be told at once when it is over.
-    """
-
-    subject: weakref.ref[Subject]
-    large: bool
-    doubtful: bool = False
-
-
 class Process(Life):
     """A worker and its model.
 
@@ -106,10 +91,7 @@ class Process(Life):
         self._model: LoadedModel | None = None
         self._sessions_built = 0
         self._shared, self._shared_to_run = Shared(), Shared()
-        self._known: dict[int, _Sent] = {}
-        self._gone: deque[int] = deque()
-        self._large_gone = False
-        self._dropped: deque[int] = deque()
+        self._held = Held(self._tell)
         self._batches = 0
         self._tickets = count()
         self._asked: int | None = None
@@ -241,12 +223,12 @@ class Process(Life):
             self._batch_done()
             raise
         finally:
-            self._send_gone_if_due()
+            self._tell_if_due()
         return Waiting(batch, self, ticket)
 
     def _send_rows(self, batch: Batch) -> int:
         rows = self._to_prepare(batch)
-        with self._sending((rows,)):
+        with self._held.sending((rows,)):
             frame = framed(m.Making, rows)
             self._ask_with_rows(self._prepare, frame, (rows,), m.PrepareAnswer, lambda _: None)
         return rows.ticket
@@ -256,7 +238,7 @@ class Process(Life):
         if not self._prepare.lock.acquire(blocking=False):
             return None
         try:
-            if not all(self._has(chunk.subject.number) for chunk in batch.chunks):
+            if not all(self._held.has(chunk.subject.number) for chunk in batch.chunks):
                 return None
             rows = self._to_prepare(batch, posted=True)
             frame = framed(m.Making, rows)
@@ -270,7 +252,7 @@ class Process(Life):
         finally:
             self._prepare.lock.release()
         self._counters.add(row_bytes=frame.size)
-        self._send_gone_if_due()
+        self._tell_if_due()
         return Waiting(batch, self, rows.ticket)
 
     def _to_prepare(self, batch: Batch, *, posted: bool = False) -> m.Prepare:
@@ -312,7 +294,7 @@ class Process(Life):
                 frame = framed(m.Running, m.Run(what.ticket))
             else:
                 batches, rows = what, tuple([self._rows_of(batch) for batch in what])
-                with self._sending(rows):
+                with self._held.sending(rows):
                     frame = framed(m.Running, m.Score(rows))
             small = post and not frame.aside and frame.size <= POSTED_BYTES
             return Question(self, batches, rows, frame, posted=small and self._post(self._run, frame))
@@ -336,7 +318,7 @@ class Process(Life):
     def results(self, asked: Question) -> list[list[ChunkResult]]:
         """The answer to a question, whose conversation is over then."""
         try:
-            with self._sending(asked.rows):
+            with self._held.sending(asked.rows):
                 if asked.rows:
                     vet = partial(self._vet_scored, asked.batches)
                     answer = self._ask_with_rows(self._run, asked.frame, asked.rows, m.RunAnswer, vet, asked.posted)
@@ -355,34 +337,17 @@ class Process(Life):
         self._asked = None
         self._run.lock.release()
         self._batch_done()
-        self._send_gone_if_due()
+        self._tell_if_due()
 
     def _rows_of(self, batch: Batch) -> m.Prepare:
         """A batch as it crosses, with the subjects that nobody has sent yet. It must be sent then."""
-        with self._state:
-            subjects = {chunk.subject.number: chunk.subject for chunk in batch.chunks}
-            new = [subject for number, subject in subjects.items() if not self._has(number)]
-            parts = tuple(m.SubjectParts.of(subject) for subject in new)
-            for subject, sent in zip(new, parts, strict=True):
-                held = weakref.ref(subject, partial(self._forgotten, subject.number))
-                self._known[subject.number] = _Sent(held, large=sent.size_bytes > _LARGE_BYTES)
+        parts = self._held.new(batch)
         readouts, numbers = distinct(batch.chunks)
         chunks = np.array(
             [(chunk.subject.number, n, chunk.rows) for chunk, n in zip(batch.chunks, numbers, strict=True)], np.int64
         )
         rows, how = stacked(batch.chunks), (batch.steady, batch.exact)
         return m.Prepare(parts, batch.batched, batch.padded, readouts, chunks, rows, *how)
-
-    @contextmanager
-    def _sending(self, rows: Sequence[m.Prepare]) -> Iterator[None]:
-        """Where it fails, the subjects that go along may not have come."""
-        try:
-            yield
-        except Exception:
-            for parts in (parts for batch in rows for parts in batch.subjects):
-                if (sent := self._known.get(parts.number)) is not None:
-                    sent.doubtful = True
-            raise
 
     def _ask_with_rows(
         self,
@@ -410,9 +375,9 @@ class Process(Life):
 
     def drop(self, waiting: Waiting) -> None:
         """As `Backend.drop`."""
-        self._dropped.append(waiting.ticket)
+        self._held.drop(waiting.ticket)
         self._batch_done()
-        self._send_gone_if_due()
+        self._tell_if_due()
 
     def terminate(self) -> None:
         """Ask the batch that is running to stop; its `run` then raises Terminated. Doesn't wait for it."""
@@ -440,48 +405,29 @@ class Process(Life):
 
     # ---- subjects ----------------------------------------------------------------------------------------------
 
-    def _has(self, number: int) -> bool:
-        """Whether the worker surely has this subject, or will before what is sent next."""
-        sent = self._known.get(number)
-        return sent is not None and not sent.doubtful
-
     def release(self, number: int) -> None:
-        """No more rows of this subject will come. Doesn't wait for the worker, which hears of small ones later."""
-        if (sent := self._known.pop(number, None)) is not None:
-            self._gone.append(number)
-            self._large_gone |= sent.large
-            self._send_gone_if_due()
+        """No more rows of this subject will come. Doesn't wait for the worker."""
+        self._held.release(number)
 
     def ping(self) -> bool:
         """As `Life.ping`; the worker hears of all that is over."""
-        self._send_gone()
+        self._tell()
         return super().ping()
 
-    def _forgotten(self, number: int, _: weakref.ref[Subject]) -> None:
-        """Nobody holds the subject any more. Called wherever the garbage collector stands, so this mustn't wait."""
-        self.release(number)
+    def _tell_if_due(self) -> None:
+        if self._held.is_due:
+            self._tell()
 
-    def _send_gone_if_due(self) -> None:
-        if self._dropped or self._large_gone or len(self._gone) >= _MOST_GONE:
-            self._send_gone()
-
-    def _send_gone(self) -> None:
-        """Tell the worker, behind the batches that may still need them; whoever is preparing one does it afterwards."""
-        while (self._gone or self._dropped) and self._prepare.lock.acquire(blocking=False):
+    def _tell(self) -> None:
+        """Of what is over, behind the batches that may still need it; whoever is preparing one does it afterwards."""
+        while self._held.any_over and self._prepare.lock.acquire(blocking=False):
             try:
-                self._large_gone = False
-                numbers, tickets = _taken(self._gone), _taken(self._dropped)
-                if not self._post(self._prepare, framed(m.Making, m.Release(numbers, tickets))):
-                    self._gone.extend(numbers)
-                    self._dropped.extend(tickets)
+                over = self._held.over()
+                if not self._post(self._prepare, framed(m.Making, over)):
+                    self._held.put_back(over)
                     return
             finally:
                 self._prepare.lock.release()
-
-
-def _taken(waiting: deque[int]) -> tuple[int, ...]:
-    """They are taken out."""
-    return tuple(waiting.popleft() for _ in range(len(waiting)))
 
 
 def _apart(batch: Batch, answer: m.Results) -> list[ChunkResult]:

@@ -68,7 +68,7 @@ def test_a_subject_that_is_over_is_forgotten(backend, how):
     backend.load("m", zoo.linear())
     batch = samples(rows(2))
     run(backend, batch)
-    known = backend._processes["m"]._known
+    known = backend._processes["m"]._held._known
     assert len(known) == 1
     if how == "released":
         backend.release(batch.chunks[0].subject.number)
@@ -78,7 +78,7 @@ def test_a_subject_that_is_over_is_forgotten(backend, how):
         gc.collect()
     assert not known
     backend.ping("m")
-    assert not backend._processes["m"]._gone
+    assert not backend._processes["m"]._held._gone
     run(backend, samples(rows(2)))
 
 
@@ -89,9 +89,9 @@ def test_large_subjects_that_go_while_a_batch_is_prepared_are_told_of_afterwards
     process = backend._processes["m"]
     with process._prepare.lock:
         backend.release(batch.chunks[0].subject.number)
-        assert len(process._gone) == 1
+        assert len(process._held._gone) == 1
     run(backend, samples(rows(2, 20_000, seed=1)))
-    assert not process._gone
+    assert not process._held._gone
     run(backend, batch)
 
 
@@ -101,10 +101,10 @@ def test_small_subjects_that_go_are_told_of_together(backend):
     for number in range(1, 64):
         run(backend, samples(rows(2, seed=number)))
         gc.collect()
-        assert len(process._gone) == number
+        assert len(process._held._gone) == number
     run(backend, samples(rows(2)))
     gc.collect()
-    assert not process._gone
+    assert not process._held._gone
 
 
 def test_large_rows_cross_in_shared_memory(backend):

@@ -76,7 +76,7 @@ def test_a_subject_whose_first_batch_failed_is_released_as_any_other(ends, how):
     gc.collect()
     settled(ends)
     assert number not in ends.worker._subjects
-    assert number not in ends.front._known
+    assert number not in ends.front._held._known
 
 
 def test_a_subject_whose_first_batch_failed_is_sent_again_as_it_may_not_have_come(ends):
@@ -98,7 +98,7 @@ def test_a_batch_that_is_dropped_leaves_nothing_behind_and_its_process_may_end(e
     with ends.front._prepare.lock:  # a batch is being prepared, and whoever does that tells the worker
         ends.front.drop(ready)
     settled(ends)
-    assert not ends.front._dropped
+    assert not ends.front._held._dropped
     settled(ends)
     assert not ends.worker.ahead._waiting
     ends.front.retire()
