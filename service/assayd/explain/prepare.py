@@ -26,9 +26,9 @@ LIGHT = 4096
 """Numbers that are worked through in place."""
 _SHORT_CELLS = 1 << 15
 """Of drawn samples, which take a millisecond then."""
-_FOR_ONE = 8
-"""So many times as much is done in place for a decision: there is one such piece of work at most while its rows run,
-and on a thread it takes longer, and more of the interpreter."""
+_FOR_ONE, _FEW_ELEMENTS = 5, 64
+"""So many times as much is done in place for a decision without a key: its draws are at hand mostly, and on a thread it
+takes longer, and more of the interpreter. Of more elements it isn't linear any more in what is drawn."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,14 +98,18 @@ class Preparation:
     def draws(self) -> Takes:
         """How long samples, if any, take to be drawn, and so to be solved."""
         cells = drawn_cells(self.request.method, self.elements)
-        if not self.light or cells > _SHORT_CELLS * (_FOR_ONE if self.decision else 1):
+        if not self.light or cells > _SHORT_CELLS * self._times:
             return Takes.LONGER
         return Takes.MILLISECONDS if cells else Takes.MICROSECONDS
 
     def solves(self, numbers: int) -> Takes:
         """How long it takes to make something of so many scores, or values."""
-        drawn = self.draws is Takes.MILLISECONDS
-        return self.draws if numbers <= LIGHT * (_FOR_ONE if drawn and self.decision else 1) else Takes.LONGER
+        times = self._times if self.draws is Takes.MILLISECONDS else 1
+        return self.draws if numbers <= LIGHT * times else Takes.LONGER
+
+    @property
+    def _times(self) -> int:
+        return _FOR_ONE if self.decision and not self.request.keys and self.elements <= _FEW_ELEMENTS else 1
 
     @property
     def decision(self) -> bool:

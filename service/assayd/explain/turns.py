@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -41,12 +42,16 @@ class Turns:
         if not (self._are_under_way() or self._next.locked()):
             return
         async with line, self._next:
-            if self._are_under_way():
+            patient = time.monotonic() + _PATIENCE_S
+            while (left := min(patient, self._old_at()) - time.monotonic()) > 0:
                 self._none.clear()
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(_PATIENCE_S):
+                    async with asyncio.timeout(left):
                         await self._none.wait()
 
     def _are_under_way(self) -> bool:
-        youngest = next(reversed(self._begun.values()), None)
-        return youngest is not None and time.monotonic() < youngest + _YOUNG_S
+        return time.monotonic() < self._old_at()
+
+    def _old_at(self) -> float:
+        """When the youngest decision isn't young any more."""
+        return next(reversed(self._begun.values()), -math.inf) + _YOUNG_S

@@ -67,7 +67,6 @@ class DeviceScheduler:
             self._owner.cancel()
             await asyncio.gather(self._owner, return_exceptions=True)
         self._aside.close()
-        # Off the loop, on which the watchdog ends a batch that doesn't end by itself.
         await self._runner.stop()
 
     # ---- the owner ---------------------------------------------------------------------------------------------

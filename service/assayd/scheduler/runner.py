@@ -1,4 +1,8 @@
-"""The threads of a device: one runs a batch, one makes the tensors of the next, the others wait for what is late."""
+"""How batches get to a device and back.
+
+A process is asked from the event loop, and small answers are read there. Threads do what takes longer: one runs a
+batch, one makes the tensors of the next, the others wait for what is late.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +18,12 @@ from assayd.scheduler.parts import joined
 from assayd.scheduler.queue import Slice
 from assayd.types.rows import MaskRows, RowBlock, SampleRows
 
+_FEW_SINGLES = 32
+"""Rows that share no batch are a message's part each: a hundred take three milliseconds."""
+
 
 class Runner:
-    """Batches of one backend, off the event loop."""
+    """Batches of one backend. Touched by the event loop alone, which none of it keeps waiting."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
@@ -47,13 +54,15 @@ class Runner:
         """Run slices of one model, one result each: those that share a batch together, the rows of the others one after
         the other. ready: the batch's tensors, where they are made. Raises NotRun, and as `Backend.run`.
         """
-        asked = self._ask(slices, ready)
+        batches = self._small_batches(slices) if ready is None else None
+        asked = self._ask(batches if ready is None else ready)
         if asked is not None and (results := await self._small_answer(asked)) is not None:
             return results[0] if ready is not None else _by_slice(slices, results)
-        return await asyncio.get_running_loop().run_in_executor(self._running, self._run, slices, ready, asked)
+        running = asyncio.get_running_loop().run_in_executor(self._running, self._run, slices, ready, batches, asked)
+        return await (running if asked is None else asyncio.shield(running))  # the answer has to be taken
 
     async def stop(self) -> None:
-        """Wait for what runs and end the threads."""
+        """Wait for what runs and end the threads, off the loop: the watchdog on it ends what doesn't end by itself."""
         while self._waits:
             await asyncio.wait(self._waits)
         await asyncio.to_thread(self._close)
@@ -68,12 +77,19 @@ class Runner:
         except Exception as error:
             raise NotRun(error) from error
 
-    def _ask(self, slices: Sequence[Slice], ready: Prepared | None) -> Asked | None:
-        """Before a thread waits for the answer: the model's process is at work while that wakes up."""
+    def _small_batches(self, slices: Sequence[Slice]) -> list[Batch] | None:
+        """What is asked of a process, where it is so little that it is made here."""
         try:
-            if not self._backend.apart or (ready is None and _is_large(slices)):
+            if not self._backend.apart or _is_large(slices) or _singles(slices) > _FEW_SINGLES:
                 return None
-            return self._backend.ask(list(_batches(slices)) if ready is None else ready)
+            return list(_batches(slices))
+        except Exception:  # noqa: BLE001 - the thread finds it again
+            return None
+
+    def _ask(self, what: Prepared | list[Batch] | None) -> Asked | None:
+        """Before anybody waits for the answer. None where that takes a thread."""
+        try:
+            return self._backend.ask(what) if what is not None and self._backend.apart else None
         except Exception:  # noqa: BLE001 - the thread finds it again
             return None
 
@@ -89,7 +105,10 @@ class Runner:
             if not come.done():
                 come.set_result(None)
 
-        loop.add_reader(end, has_come)
+        try:
+            loop.add_reader(end, has_come)
+        except OSError:
+            return None
         self._waits.add(come)
         try:
             await come
@@ -101,13 +120,15 @@ class Runner:
             self._waits.discard(come)
         return asked.at_hand()
 
-    def _run(self, slices: Sequence[Slice], ready: Prepared | None, asked: Asked | None) -> list[ChunkResult]:
+    def _run(
+        self, slices: Sequence[Slice], ready: Prepared | None, batches: list[Batch] | None, asked: Asked | None
+    ) -> list[ChunkResult]:
         if ready is not None:
             return self._backend.run(ready) if asked is None else asked.results()[0]
         if asked is not None:
             return _by_slice(slices, asked.results())
         try:
-            batches = list(_batches(slices))
+            batches = list(_batches(slices)) if batches is None else batches
         except Exception as error:
             raise NotRun(error) from error
         # At once: the way to the worker and back takes as long as a small model.
@@ -117,6 +138,11 @@ class Runner:
 def _is_large(slices: Sequence[Slice]) -> bool:
     """Whether a batch is too much for a message that goes out at once."""
     return sum(map(_least_bytes, slices)) > POSTED_BYTES
+
+
+def _singles(slices: Sequence[Slice]) -> int:
+    """Rows that share no batch."""
+    return sum(s.rows for s in slices if s.work.singly)
 
 
 def _least_bytes(taken: Slice) -> int:

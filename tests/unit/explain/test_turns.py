@@ -78,6 +78,15 @@ async def test_one_that_waits_for_its_model_keeps_nobody(monkeypatch, patient):
             await front.give_way(asyncio.Lock())
 
 
+async def test_whoever_waits_for_one_that_grows_old_waits_no_longer(monkeypatch, patient):
+    front = Turns()
+    with front.decision():
+        monkeypatch.setattr(turns, "_YOUNG_S", 0.02)
+        front._begun.update({this: time.monotonic() for this in front._begun})
+        async with asyncio.timeout(30):  # and not for its patience
+            await front.give_way(asyncio.Lock())
+
+
 async def test_an_old_decision_does_not_hide_that_the_young_one_is_through(monkeypatch, patient):
     front, now = Turns(), 0.0
     monkeypatch.setattr(turns, "time", SimpleNamespace(monotonic=lambda: now))

@@ -111,9 +111,9 @@ def test_all_that_needs_no_scores_is_made_while_rows_run(name: str, made: Counte
 
 
 def test_rows_of_large_samples_are_not_held_while_they_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ridge, "_READY_CELLS", 300 * 12)
+    monkeypatch.setattr(ridge, "_READY_CELLS", (300 + 2 * 12) * 12)
     assert next(METHODS["quartile"].explain(instances(1)[0])).meanwhile is not None
-    monkeypatch.setattr(ridge, "_READY_CELLS", 300 * 12 - 1)
+    monkeypatch.setattr(ridge, "_READY_CELLS", (300 + 2 * 12) * 12 - 1)
     assert next(METHODS["quartile"].explain(instances(1)[0])).meanwhile is None
 
 

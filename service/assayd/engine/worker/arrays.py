@@ -87,11 +87,14 @@ class Sink:
 
 
 class Source:
-    """Gives the arrays of one message, as views of its bytes. bulk: what lies aside, None where nothing may."""
+    """Gives the arrays of one message, as views of its bytes. bulk: what lies aside, None where nothing may.
+
+    Together they take no more than there is: a header could name the same bytes a thousand times.
+    """
 
     def __init__(self, inline: Bytes, bulk: Bytes | None = None) -> None:
-        self._inline = inline
-        self._bulk = inline[:0] if bulk is None else bulk
+        self._inline = _Room(inline)
+        self._bulk = _Room(inline[:0] if bulk is None else bulk)
 
     def take(self, said: Any) -> Array:
         """The array that the header says. Raises Malformed; ValueError, TypeError where it says something else."""
@@ -108,15 +111,23 @@ class Source:
         if dtype == object:
             return _texts(room, place, count).reshape(shape)
         if dtype == bool:
-            return np.unpackbits(_within(room, place, (count + 7) // 8), count=count).view(np.bool_).reshape(shape)
-        return _within(room, place, count * dtype.itemsize).view(dtype).reshape(shape)
+            return np.unpackbits(room.part(place, (count + 7) // 8), count=count).view(np.bool_).reshape(shape)
+        return room.part(place, count * dtype.itemsize).view(dtype).reshape(shape)
 
 
-def _within(room: Bytes, place: object, size: int) -> Bytes:
-    """numpy itself would read what lies before or behind."""
-    if type(place) is not int or place < 0 or place + size > len(room):
-        raise Malformed("an array exceeds its message")
-    return room[place : place + size]
+class _Room:
+    """Bytes that are given out in parts."""
+
+    def __init__(self, whole: Bytes) -> None:
+        self._whole = whole
+        self._left = len(whole)
+
+    def part(self, place: object, size: int) -> Bytes:
+        """numpy itself would read what lies before or behind."""
+        if type(place) is not int or place < 0 or place + size > len(self._whole) or size > self._left:
+            raise Malformed("an array exceeds its message")
+        self._left -= size
+        return self._whole[place : place + size]
 
 
 def _filled(size: int) -> int:
@@ -135,9 +146,9 @@ def _encoded(text: object) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-def _texts(room: Bytes, place: Any, count: int) -> Array:
-    lengths: list[int] = _within(room, place, 4 * count).view(np.uint32).tolist()
-    blob = _within(room, place + 4 * count, sum(lengths)).tobytes()
+def _texts(room: _Room, place: Any, count: int) -> Array:
+    lengths: list[int] = room.part(place, 4 * count).view(np.uint32).tolist()
+    blob = room.part(place + 4 * count, sum(lengths)).tobytes()
     texts: Array = np.empty(count, object)
     start = 0
     for n, length in enumerate(lengths):

@@ -47,6 +47,12 @@ class Held:
         sent = self._known.get(number)
         return sent is not None and not sent.doubtful
 
+    def new_bytes(self, batches: Sequence[Batch]) -> int:
+        """Of the subjects that would go along, all but texts."""
+        subjects = {c.subject.number: c.subject for batch in batches for c in batch.chunks}
+        new = [m.SubjectParts.of(subject) for number, subject in subjects.items() if not self.has(number)]
+        return sum(parts.size_bytes for parts in new)
+
     def new(self, batch: Batch) -> tuple[m.SubjectParts, ...]:
         """A batch's subjects that nobody has sent yet. They must be sent then."""
         with self._lock:

@@ -68,7 +68,7 @@ class Question:
 
     def at_hand(self) -> list[list[ChunkResult]] | None:
         """As `Asked.at_hand`."""
-        return self.process.results(self) if self.process.has_answered else None
+        return self.process.results(self) if self.process.has_answered() else None
 
     def results(self) -> list[list[ChunkResult]]:
         """As `Asked.results`. Raises WorkerLost too."""
@@ -79,7 +79,8 @@ class Process(Life):
     """A worker and its model.
 
     `load`, `prove`, `demote` and `steady` are called by one thread at a time, so are `prepare` and `run`; these three
-    and all else may overlap. When the worker dies, every call that waits or comes later raises WorkerLost at once.
+    and all else may overlap. What `ask` gives may be answered on another thread. When the worker dies, every call that
+    waits or comes later raises WorkerLost at once.
     """
 
     def __init__(
@@ -276,26 +277,29 @@ class Process(Life):
 
     def ask(self, what: Waiting | Sequence[Batch]) -> Question | None:
         """As `Backend.ask`."""
+        if not isinstance(what, Waiting) and self._held.new_bytes(what) > POSTED_BYTES:
+            return None
         if not self.alive or not self._run.lock.acquire(blocking=False):
             return None
         return self._question(what, post=True)
 
     def _question(self, what: Waiting | Sequence[Batch], *, post: bool = False) -> Question:
         """What is asked next. The caller holds the lock of the conversation, which is released by `results`."""
-        rows: Sequence[m.Prepare] = ()
+        self._questions += 1
+        rows: list[m.Prepare] = []
         if not isinstance(what, Waiting):
             with self._state:
                 self._batches += 1
         try:
-            self._questions += 1
             if isinstance(what, Waiting):
                 self._asked = what.ticket
                 batches: Sequence[Batch] = (what.batch,)
                 frame = framed(m.Running, m.Run(what.ticket))
             else:
-                batches, rows = what, tuple([self._rows_of(batch) for batch in what])
+                batches = what
                 with self._held.sending(rows):
-                    frame = framed(m.Running, m.Score(rows))
+                    rows += map(self._rows_of, what)
+                    frame = framed(m.Running, m.Score(tuple(rows)))
             small = post and not frame.aside and frame.size <= POSTED_BYTES
             return Question(self, batches, rows, frame, posted=small and self._post(self._run, frame))
         except BaseException:
@@ -307,7 +311,6 @@ class Process(Life):
         """A descriptor that can be read as soon as a question is answered, or the worker is gone."""
         return self._run.end.fileno()
 
-    @property
     def has_answered(self) -> bool:
         """Whether there is a small answer to the question that was posted, so that `results` needn't wait."""
         try:
@@ -341,12 +344,12 @@ class Process(Life):
 
     def _rows_of(self, batch: Batch) -> m.Prepare:
         """A batch as it crosses, with the subjects that nobody has sent yet. It must be sent then."""
-        parts = self._held.new(batch)
         readouts, numbers = distinct(batch.chunks)
         chunks = np.array(
             [(chunk.subject.number, n, chunk.rows) for chunk, n in zip(batch.chunks, numbers, strict=True)], np.int64
         )
         rows, how = stacked(batch.chunks), (batch.steady, batch.exact)
+        parts = self._held.new(batch)  # last: what fails before it is sent wouldn't come
         return m.Prepare(parts, batch.batched, batch.padded, readouts, chunks, rows, *how)
 
     def _ask_with_rows(

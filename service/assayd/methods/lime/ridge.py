@@ -19,7 +19,7 @@ _KEPT_CELLS = 1 << 20
 """Rows times features that stay at hand during a fit, in 16 MiB at most, and where they are shared from the second fit
 on; of more the factors alone."""
 _READY_CELLS = 1 << 18
-"""Of rows that are made before they have scores: 4 MiB for each decision that waits."""
+"""Of rows and factors that are made before there are scores: 4 MiB for each decision that waits."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,8 +111,8 @@ class Ridge:
     @property
     def ready(self) -> Callable[[], None] | None:
         """As `Surrogate` says; None of many rows, which would be held until all are scored."""
-        draws = self._basis.sample.draws
-        return self._ready if draws.rows * self._basis.features <= _READY_CELLS else None
+        rows, features = self._basis.sample.draws.rows, self._basis.features
+        return self._ready if (rows + 2 * features) * features <= _READY_CELLS else None
 
     def _ready(self) -> None:
         *_, pieces = self._parts()
@@ -140,6 +140,7 @@ class Ridge:
             if draws.chance:
                 variance += (of_row[piece.rows] * squares).T @ piece.pull
         r_squared = share_explained(left, weights, scores)
+        self._made = None  # the plan that may have been offered holds on to this
         return Fit(values.T, mean_score - factors.mean @ values, r_squared, np.sqrt(variance))
 
     def _parts(self) -> tuple[Floats, Floats, _Factors, Iterable[_Piece]]:

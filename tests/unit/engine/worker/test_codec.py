@@ -179,6 +179,18 @@ def test_what_comes_with_every_message_is_packed_once_and_the_worker_keeps_few_o
             unpack(kind, msgpack.packb([plain]), carried(Sink()))
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.bool_, object])
+def test_arrays_do_not_take_the_same_bytes_again(dtype):
+    """Little could unfold to much, and who reads small answers has no time for that."""
+    sink = Sink()
+    name, shape, *where = sink.add(np.full(4000, "", object) if dtype is object else np.ones(4000, dtype))
+    said = [name, list(shape), *where]
+    source = carried(sink)
+    assert len(source.take(said)) == 4000
+    with pytest.raises(Malformed, match="exceeds its message"):
+        source.take(said)
+
+
 def test_only_large_arrays_of_rows_lie_aside():
     large = np.arange(20_000, dtype=np.int32)
 
