@@ -156,5 +156,5 @@ async def _answer(coming: Awaitable[Any], under_way: Any, call: Call) -> Any:
         raise
     if task.cancelled():
         raise Cancelled("the call was given up on this side", request_id=call.request_id)
-    with translated(call.request_id):
+    with translated(call.request_id, call.timeout):
         return task.result()

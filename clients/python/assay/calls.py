@@ -272,6 +272,8 @@ class Calls:
     # ---- within --------------------------------------------------------------------------------------------------
 
     def _call(self, rpc: str, message: Any, timeout: float | None, request_id: str = "") -> Call:
+        if timeout is not None and not timeout > 0:
+            raise invalid("timeout", f"above 0 seconds, or None for as long as it takes, not {timeout}")
         # An id made here names the call even where no answer comes.
         request_id = request_id or _new_id()
         trace = self._traceparent() if self._traceparent else None

@@ -95,13 +95,13 @@ class Client(Connection[grpc.Channel]):
             elif isinstance(step, Items):
                 answer = iterator_of(step.given)
             else:
-                with translated(step.request_id):
+                with translated(step.request_id, step.timeout):
                     answer = step.start(self._rpcs())
 
     def _events(self, stream: Stream) -> Iterator[Event]:
         call = stream.call.start(self._rpcs())
         try:
-            with translated(stream.call.request_id):
+            with translated(stream.call.request_id, stream.call.timeout):
                 for event in call:
                     result = stream.feed(event)
                     if result is not None:

@@ -200,10 +200,11 @@ def from_status(status: status_pb2.Status, request_id: str = "") -> AssayError:
     )
 
 
-def from_rpc_error(error: grpc.RpcError, request_id: str = "") -> AssayError:
+def from_rpc_error(error: grpc.RpcError, request_id: str = "", timeout: float | None = None) -> AssayError:
     """The error behind a failed call: details from the trailer `grpc-status-details-bin`, where there is one.
 
-    `request_id` is the id the caller sent, used where the server didn't get to name it.
+    `request_id` is the id the caller sent, used where the server didn't get to name it; so is the `timeout`, in
+    seconds, where it ended the call here.
     """
     call: Any = error  # every error of a call is also a grpc.Call, which the type doesn't say
     code = call.code() if hasattr(call, "code") else grpc.StatusCode.UNKNOWN
@@ -218,14 +219,21 @@ def from_rpc_error(error: grpc.RpcError, request_id: str = "") -> AssayError:
     if status.code != code.value[0]:
         status.Clear()
     status.code = code.value[0]
-    status.message = status.message or (call.details() if hasattr(call, "details") else None) or str(error)
+    said = (call.details() if hasattr(call, "details") else None) or str(error)
+    here = code is grpc.StatusCode.DEADLINE_EXCEEDED and "deadline exceeded" in said.lower()
+    if here and not status.message and timeout is not None:
+        status.message = (
+            f"no answer within {timeout:g} s: a longer timeout gives it time, and a budget of less time that takes a "
+            "partial answer gives what is there by then"
+        )
+    status.message = status.message or said
     return from_status(status, str(trailers.get("x-request-id", "")) or request_id)
 
 
 @contextmanager
-def translated(request_id: str = "") -> Iterator[None]:
+def translated(request_id: str = "", timeout: float | None = None) -> Iterator[None]:
     """Raises gRPC's errors as this package's, with gRPC's as the cause."""
     try:
         yield
     except grpc.RpcError as error:
-        raise from_rpc_error(error, request_id) from error
+        raise from_rpc_error(error, request_id, timeout) from error

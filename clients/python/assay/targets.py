@@ -91,6 +91,8 @@ def _one(target: Any) -> Target:
         return Target(index=target)
     if isinstance(target, (int, np.integer)):
         return Target(index=int(target))
+    if isinstance(target, str):
+        raise invalid("target", f"a text names nothing by itself: Target(label={target[:80]!r}) is a label")
     raise invalid("target", f"{type(target).__name__} is no Target, index, list of them or PerInstance")
 
 

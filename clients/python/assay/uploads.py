@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
+from assay.errors import invalid
 from assay.models import ModelSpec, encode_spec
 from assay.v1 import model_service_pb2
 
@@ -24,12 +25,16 @@ def upload_requests(
 ) -> Iterator[model_service_pb2.UploadModelRequest]:
     """Header and chunks. The file is read twice, first for its digest, and never held as a whole.
 
-    Raises OSError here and now for a file that can't be read, since gRPC would hide what its iterator raises.
+    Raises OSError here and now for a file that can't be read, since gRPC would hide what its iterator raises, and
+    InvalidArgument for an empty one.
     """
-    sha256 = hashlib.sha256()
+    sha256, size = hashlib.sha256(), 0
     with _open(source) as file:
         for chunk in _chunks(file):
             sha256.update(chunk)
+            size += len(chunk)
+    if not size:
+        raise invalid("model", "no bytes" if isinstance(source, bytes) else f"{os.fspath(source)} is empty")
     header = model_service_pb2.UploadModelHeader(
         name=name, version=version or "", sha256=f"sha256:{sha256.hexdigest()}", spec=encode_spec(spec)
     )

@@ -73,18 +73,31 @@ def allowed_difference(
     return max(rounding, _GPU_BATCH_TOLERANCE if on_gpu else 0.0, 2 * precision_error)
 
 
-def check_finite(subject: Subject, method: str, x: Floats, baselines: Floats, rows: Floats) -> None:
-    """Raises ModelNotFinite or NotFinite. x: [T]; baselines: [K, T]; rows: [n, T]."""
+def check_finite(
+    subject: Subject, method: str, x: Floats, baselines: Floats, rows: Floats, *, draws_missing: bool = False
+) -> None:
+    """Raises ModelNotFinite or NotFinite. x: [T]; baselines: [K, T]; rows: [n, T]. draws_missing: some of the rows hold
+    NaN, as training rows did.
+    """
     if not np.isfinite(x).all():
-        if all(_finite(v) for v in subject.inputs.values()):
-            raise ModelNotFinite("the model answers NaN or infinity for this ordinary input")
-        raise NotFinite("f(x) isn't finite: x holds NaN or infinity that the model passes on", field="inputs")
+        for name, given in subject.inputs.items():
+            if (place := _first_not_finite(given)) is not None:
+                raise NotFinite(
+                    f"f(x) isn't finite: {name!r} holds {given[place]} at {list(map(int, place))}, "
+                    "and the model passes it on",
+                    field=f"inputs[{name}]",
+                )
+        raise ModelNotFinite("the model answers NaN or infinity for this ordinary input")
     if not np.isfinite(baselines).all():
         raise NotFinite("f(baseline) isn't finite: choose another baseline", field=f"{method}.baseline")
     if not np.isfinite(rows).all():
         count = int((~np.isfinite(rows)).any(axis=1).sum())
-        raise ModelNotFinite(f"the model answers NaN or infinity for {count} of {len(rows)} perturbed rows")
+        why = ": the table has missing values, which are drawn as NaN" if draws_missing else ""
+        raise ModelNotFinite(f"the model answers NaN or infinity for {count} of {len(rows)} perturbed rows{why}")
 
 
-def _finite(x: Array) -> bool:
-    return not np.issubdtype(x.dtype, np.floating) or bool(np.isfinite(x).all())
+def _first_not_finite(x: Array) -> tuple[np.intp, ...] | None:
+    """Its place, where there is one."""
+    if not np.issubdtype(x.dtype, np.floating) or (finite := np.isfinite(x)).all():
+        return None
+    return np.unravel_index(int(np.argmin(finite)), x.shape)

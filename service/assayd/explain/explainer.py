@@ -79,8 +79,8 @@ class Explainer:
             return await self._explain(request, job, on_instance)
 
     async def _explain(self, request: ExplainRequest, job: Job, on_instance: OnInstance | None) -> Explained:
-        limit = min(request.budget.rows or self._max_request_rows, self._max_request_rows)
-        tally = Tally(limit, self._metrics, request.model.name, request.method_name)
+        most = self._max_request_rows
+        tally = Tally(request.budget.rows, most, self._metrics, request.model.name, request.method_name)
         async with AsyncExitStack() as held:
             async with before(request.budget.until, over_budget):
                 model = await held.enter_async_context(self._models.use(request.model.tenant, request.model.digest))

@@ -37,7 +37,8 @@ def _check(x: Array, s: TensorSignature) -> None:
     field = f"inputs[{s.name}]"
     if x.dtype != s.dtype:
         raise InvalidTensor(
-            f"{s.name!r} is {_dtype_name(s.dtype)} in the model, not {_dtype_name(x.dtype)}", field=field
+            f"{s.name!r} is {_dtype_name(s.dtype)} in the model, not {_dtype_name(x.dtype)}, and isn't converted here",
+            field=field,
         )
     shape = s.shape or ()
     shown = ["B", *("?" if n is None else str(n) for n in shape)]

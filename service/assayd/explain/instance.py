@@ -28,6 +28,7 @@ from assayd.types.arrays import Floats
 from assayd.types.method import Explanation
 from assayd.types.result import Attribution, Scores
 from assayd.types.rows import Pick, PlainRows, Plan, RowBlock
+from assayd.types.statistics import draws_missing
 from assayd.types.subject import Subject
 
 _X = -1
@@ -129,7 +130,8 @@ class InstanceRun:
 
     def _step(self, explanation: Explanation, scores: Scores, conclude: _Conclude) -> Plan | InstanceExplained:
         """What the method asks for next, or the result with its record: one way to a thread for all of it."""
-        check_finite(self._subject, self._request.method_name, scores.x, scores.baselines, scores.rows)
+        about, missing = (self._subject, self._request.method_name), draws_missing(self._request.method)
+        check_finite(*about, scores.x, scores.baselines, scores.rows, draws_missing=missing)
         try:
             return explanation.send(scores)
         except StopIteration as end:

@@ -22,8 +22,10 @@ def doubts(
         text = "a probability of 0 or 1 was clipped before its log or logit: the size of these numbers is a convention"
         found.append(Notice("SCALE_CLIPPED", text))
     found += [Notice("LOW_FIT", text) for text in _misfits(attribution)]
-    if differential and attribution.values is not None and not attribution.values.any():
-        text = "every derivative is 0: the model is flat here, or saturated, or made of steps like a tree"
+    if differential and attribution.values is not None and not (slopes := attribution.values.any(axis=1)).all():
+        flat = np.logical_not(slopes)
+        of = "" if flat.all() else f" of {int(flat.sum())} of {len(flat)} outputs' elements"
+        text = f"every derivative{of} is 0: the model is flat here, or saturated, or made of steps like a tree"
         found.append(Notice("ZERO_JACOBIAN", text))
     if until_error is not None and attribution.errors is not None and (e := attribution.errors.max()) >= until_error:
         text = f"the largest error is {e:.2g}, above the {until_error:g} that was asked for"

@@ -48,7 +48,7 @@ class Predictor:
                 len(next(iter(request.inputs.values()))),
                 lambda a, b: [SampleRows({name: x[a:b] for name, x in request.inputs.items()})],
             )
-            tally = Tally(self._max_request_rows, self._metrics, request.model.name, "predict")
+            tally = Tally(None, self._max_request_rows, self._metrics, request.model.name, "predict")
             tally.planned(plan.size)
             work = Work(job, model.loaded, subject, plan, Whole(request.outputs))
             self._scheduler.submit(work)

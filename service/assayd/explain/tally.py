@@ -7,10 +7,11 @@ from assayd.metrics import Metrics
 
 
 class Tally:
-    """Counts of one request. limit: most rows it may ask for."""
+    """Counts of one request. budget: most rows it wants to ask for, or None; most: that any request may."""
 
-    def __init__(self, limit: int, metrics: Metrics, model: str, method: str) -> None:
-        self.limit = limit
+    def __init__(self, budget: int | None, most: int, metrics: Metrics, model: str, method: str) -> None:
+        self.limit = min(budget or most, most)
+        self._whose = "its budget" if budget is not None and budget <= most else "this server for one request"
         self._metrics = metrics
         self._rows = metrics.rows_asked.labels(metrics.model_label(model), method)
         self.rows_asked = 0
@@ -31,8 +32,8 @@ class Tally:
         """Raises RowBudget if that many rows are too many."""
         if rows > self.limit:
             raise RowBudget(
-                f"{rows} rows are needed and {self.limit} allowed: larger windows or strides, fewer features or fewer "
-                "instances need less",
+                f"{rows} rows are needed and {self.limit} are allowed by {self._whose}: fewer samples, features or "
+                "instances, and larger windows or strides, need less",
                 field="budget.rows",
                 metadata={"rows": str(rows), "limit": str(self.limit)},
             )

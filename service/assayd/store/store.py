@@ -25,6 +25,8 @@ from assayd.types.model import ModelVersion, Tuning
 log = logging.getLogger(__name__)
 
 _TUNING_1 = frozenset({"rows", "threads"})
+_LISTED = 5
+"""Versions that an error names."""
 
 
 class Store:
@@ -198,8 +200,15 @@ class Store:
         versions = self._versions(tenant)
         found = [versions.one(ref.name, ref.version)] if ref.version else versions.all(ref.name)
         if not found or found[-1] is None:
-            raise _not_found(f"{ref.name}@{ref.version}" if ref.version else ref.name)
+            raise self._no_version(tenant, ref)
         return found[-1]
+
+    def _no_version(self, tenant: str, ref: ModelRef) -> ModelNotFound:
+        """Names what there is: which of them a caller meant is seen at a glance."""
+        if not ref.version:
+            return _not_found(ref.name)
+        there = [version.version for version in self.readable_versions(tenant, ref.name)][-_LISTED:]
+        return _not_found(f"{ref.name}@{ref.version}", f"; the newest versions are {', '.join(there)}" if there else "")
 
     def delete(self, tenant: str, ref: ModelRef, check: Callable[[], None] = unchecked) -> int:
         """Remove a name's versions, or one; their bytes stay. Returns how many. Raises ModelNotFound, StoreFull."""
@@ -240,5 +249,5 @@ def _found(blobs: Blobs, digest: str) -> bytes:
         raise DataLoss(f"the bytes of {digest} are gone; upload them again", metadata={"digest": digest}) from None
 
 
-def _not_found(what: str) -> ModelNotFound:
-    return ModelNotFound(f"there is no model {what!r}", field="model", metadata={"model": what})
+def _not_found(what: str, but: str = "") -> ModelNotFound:
+    return ModelNotFound(f"there is no model {what!r}{but}", field="model", metadata={"model": what})

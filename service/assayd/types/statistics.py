@@ -165,6 +165,12 @@ def table_of(method: object) -> Table | None:
     return sampling if isinstance(sampling, QuartileTable | GaussianTable) else None
 
 
+def draws_missing(method: object) -> bool:
+    """Whether some of what a method draws is missing: NaN."""
+    table = table_of(method)
+    return table is not None and any(column.missing_rate > 0 for column in table.columns)
+
+
 def inputs_of(table: Table) -> set[str]:
     """Names of the inputs that a table has columns of; "" among them where it leaves one unnamed."""
     members = [member.input for feature in table.categorical for member in feature.members]

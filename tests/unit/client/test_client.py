@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import gc
+from functools import partial
 
 import numpy as np
 import pytest
@@ -69,6 +70,25 @@ def test_a_model_stands_for_its_version(client, server):
     client.explain(assay.Model("digits", "4", DIGEST), {"image": IMAGES}, METHOD)
     client.explain(assay.Model("", "", DIGEST), {"image": IMAGES}, METHOD)
     assert [seen.model for seen in server.seen] == ["digits@4", DIGEST]
+
+
+@pytest.mark.parametrize("timeout", [0, -1.0, float("nan")])
+def test_a_timeout_that_leaves_no_time_is_refused_before_anything_is_sent(client, server, timeout):
+    sent = len(server.seen)
+    for call in (partial(client.explain, "digits", {"image": IMAGES}, METHOD), client.info):
+        with pytest.raises(assay.InvalidArgument, match="above 0 seconds") as got:
+            call(timeout=timeout)
+        assert got.value.violations[0][0] == "timeout"
+    assert not any(type(seen).__name__ == "ExplainRequest" for seen in server.seen[sent:])
+
+
+def test_an_empty_file_is_refused_before_anything_is_sent(client, server, tmp_path):
+    sent = len(server.seen)
+    (tmp_path / "none.onnx").touch()
+    for source, words in ((tmp_path / "none.onnx", "none.onnx is empty"), (b"", "no bytes")):
+        with pytest.raises(assay.InvalidArgument, match=words):
+            client.upload_model(source, name="digits")
+    assert len(server.seen) == sent
 
 
 def test_every_call_has_an_id_of_its_own(client, server):

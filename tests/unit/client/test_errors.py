@@ -97,6 +97,15 @@ def test_missing_damaged_and_foreign_details_leave_the_plain_error(trailers):
     assert str(error) == "no route (request id mine)"
 
 
+@pytest.mark.parametrize("said", ["Deadline Exceeded", "Stream removed (Deadline Exceeded)"])
+def test_a_call_that_ends_here_says_what_time_it_was_given(said):
+    error = from_rpc_error(Failed(grpc.StatusCode.DEADLINE_EXCEEDED, said), "mine", 2.5)
+    assert isinstance(error, assay.DeadlineExceeded)
+    assert "no answer within 2.5 s: a longer timeout" in str(error)
+    for mine, timeout in ((said, None), ("the gateway gave up", 2.5)):
+        assert str(from_rpc_error(Failed(grpc.StatusCode.DEADLINE_EXCEEDED, mine), "", timeout)) == mine
+
+
 def test_a_damaged_detail_does_not_hide_its_error():
     made = status(5, "no such model")
     made.details.append(any_pb2.Any(type_url="type.googleapis.com/google.rpc.ErrorInfo", value=b"\xff\xff"))

@@ -78,3 +78,8 @@ def test_what_is_no_target_is_refused(target):
     with pytest.raises(InvalidArgument) as caught:
         encode_targets(target)
     assert caught.value.violations[0][0].startswith("target")
+
+
+def test_a_text_is_pointed_to_labels():
+    with pytest.raises(InvalidArgument, match=r"Target\(label='cat'\) is a label"):
+        encode_targets("cat")

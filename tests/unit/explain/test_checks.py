@@ -55,11 +55,13 @@ def test_what_is_not_finite_is_told_apart_by_where_it_comes_from():
     check_finite(missing, "occlusion", scores(1), scores([1]), scores([1], [2]))
     with pytest.raises(ModelNotFinite, match="ordinary input"):
         check_finite(ordinary, "occlusion", scores(np.inf), scores([1]), scores([1]))
-    with pytest.raises(NotFinite) as got:
+    with pytest.raises(NotFinite, match=r"'x' holds nan at \[1\]") as got:
         check_finite(missing, "occlusion", scores(np.nan), scores([1]), scores([1]))
-    assert got.value.field == "inputs"
+    assert got.value.field == "inputs[x]"
     with pytest.raises(NotFinite) as got:
         check_finite(ordinary, "occlusion", scores(1), scores([1], [np.nan]), scores([1]))
     assert got.value.field == "occlusion.baseline"
     with pytest.raises(ModelNotFinite, match="for 2 of 3 perturbed rows"):
         check_finite(ordinary, "occlusion", scores(1), scores([1]), scores([1, np.nan], [1, 2], [np.inf, np.nan]))
+    with pytest.raises(ModelNotFinite, match="for 1 of 1 perturbed rows: the table has missing values"):
+        check_finite(ordinary, "lime", scores(1), scores([1]), scores([np.nan]), draws_missing=True)

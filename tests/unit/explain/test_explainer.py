@@ -205,6 +205,7 @@ async def test_a_budget_counts_the_rows_of_all_instances_with_x_and_baselines():
             await s.explain(a_request({"x": X}, target=FIRST, budget=Budget(rows=need - 1)))
         assert got.value.field == "budget.rows"
         assert (got.value.metadata["rows"], got.value.metadata["limit"]) == ("40", "39")
+        assert "40 rows are needed and 39 are allowed by its budget" in got.value.message
         assert (
             s.metrics.registry.get_sample_value("assayd_rows_asked_total", {"model": "m", "method": "occlusion"}) == 40
         )
@@ -214,7 +215,10 @@ async def test_the_servers_limit_stands_above_any_budget():
     async with service(zoo.linear(), max_request_rows=20) as s:
         with pytest.raises(RowBudget) as got:
             await s.explain(a_request({"x": X}, target=FIRST, budget=Budget(rows=10**9)))
-    assert got.value.metadata["limit"] == "20"
+        assert got.value.metadata["limit"] == "20"
+        for budget in (Budget(rows=10**9), Budget()):
+            with pytest.raises(RowBudget, match="20 are allowed by this server for one request"):
+                await s.explain(a_request({"x": X}, target=FIRST, budget=budget))
 
 
 async def test_rows_that_interact_only_for_some_inputs_are_found_and_run_again_one_by_one():
@@ -441,6 +445,7 @@ async def test_a_decision_s_method_uses_the_time_in_which_rows_run(instances, da
         (1, "lime", {"num_samples": 100}, 3, 0),
         (2, "lime", {"num_samples": 100}, 4, 0),
         (1, "lime", {"num_samples": 10_000}, 3, 0),
+        (1, "lime", {"num_samples": 10_000, "keys": ("a",)}, 0, 3),
         (2, "lime", {"num_samples": 10_000}, 0, 4),
         (1, "lime", {"num_samples": 100_000}, 0, 3),
         (1, "lime", {"num_samples": 100, "surrogate": "lasso"}, 0, 2),
@@ -451,6 +456,8 @@ async def test_few_samples_are_drawn_and_solved_in_place_and_many_on_a_thread(
     instances, name, more, turns, hops, monkeypatch
 ):
     """Whatever goes to a thread costs a way there and back; whatever doesn't holds up everybody else."""
+    keys = more.get("keys", ())
+    more = {key: value for key, value in more.items() if key != "keys"}
     taken, method = Counter(), METHODS[name](features=Elements(), **more)
 
     async def counted(function, *arguments, takes=Takes.LONGER, decision=False):
@@ -460,7 +467,7 @@ async def test_few_samples_are_drawn_and_solved_in_place_and_many_on_a_thread(
     async with service(zoo.mlp(6, 8, 3)) as served:
         monkeypatch.setattr(served.offload, "plan", counted)
         monkeypatch.setattr(served.offload, "reduce", counted)
-        await served.explain(a_request({"x": X[:instances]}, method=(name, method), target=FIRST))
+        await served.explain(a_request({"x": X[:instances]}, method=(name, method), target=FIRST, keys=keys))
     assert (taken[Takes.MILLISECONDS], taken[Takes.LONGER]) == (turns, hops)
 
 

@@ -59,3 +59,17 @@ def test_a_baseline_that_equals_the_input_is_noticed():
     assert "x, z" in notice.message
     words = np.array(["a"], dtype=object)
     assert len(about_subject(Subject({"s": words}, {"s": words[None]}))) == 1
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ([[1.0, 0.0], [0.0, 2.0]], None),
+        ([[0.0, 0.0], [0.0, 2.0], [0.0, 0.0]], "every derivative of 2 of 3 outputs' elements is 0"),
+        ([[0.0, 0.0]], "every derivative is 0"),
+    ],
+)
+def test_outputs_that_are_flat_here_are_told_of(values, says):
+    notices = doubts(Attribution(np.array(values)), differential=True, clipped=False)
+    assert [n.code for n in notices] == ([] if says is None else ["ZERO_JACOBIAN"])
+    assert says is None or notices[0].message.startswith(says)

@@ -80,6 +80,17 @@ def test_delete_removes_names_and_leaves_bytes(store):
     assert store.resolve("default", ModelRef(digest=made.digest)).digest == made.digest
 
 
+def test_a_version_that_is_not_there_is_told_by_those_that_are(store):
+    for version in range(7):
+        keep(store, str(version).encode())
+    with pytest.raises(ModelNotFound, match=r"no model 'm@9'; the newest versions are 3, 4, 5, 6, 7$"):
+        store.resolve("default", ModelRef(name="m", version="9"))
+    with pytest.raises(ModelNotFound, match=r"no model 'n@9'$"):
+        store.resolve("default", ModelRef(name="n", version="9"))
+    with pytest.raises(ModelNotFound, match=r"no model 'm@9'$"):
+        store.resolve("other", ModelRef(name="m", version="9"))
+
+
 def test_a_deleted_version_never_means_anything_else(store):
     keep(store, b"a", version="v")
     assert keep(store, b"z").version == "1"
