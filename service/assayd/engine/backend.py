@@ -25,6 +25,9 @@ class Whole:
 POSTED_BYTES = 32 * 1024
 """Of a batch that is posted: a message of no more goes to a process whole or not at all."""
 
+ASKED_BYTES = 1024 * 1024
+"""Of batches that are asked for at once: their large arrays lie in memory that the process shares."""
+
 Readout: TypeAlias = tuple[Pick, ...] | Whole
 ChunkResult: TypeAlias = Floats | Mapping[str, Array]
 """float64 [rows, T] for picks; by output name [rows, *output] for whole outputs."""
@@ -215,8 +218,8 @@ class Backend(Protocol):
         """
 
     def ask(self, what: Prepared | Sequence[Batch]) -> Asked | None:
-        """Begin what `run` or `score` does, without waiting. None where whoever calls would have to wait; nothing was
-        done then.
+        """Begin what `run` or `score` does, without waiting. None where whoever calls would have to wait, and for rows
+        of more than ASKED_BYTES; nothing was done then.
         """
 
     def terminate(self, digest: str) -> None:

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from assayd.engine.backend import POSTED_BYTES, Asked, Backend, Batch, Chunk, ChunkResult, NotRun, Prepared
+from assayd.engine.backend import ASKED_BYTES, POSTED_BYTES, Asked, Backend, Batch, Chunk, ChunkResult, NotRun, Prepared
 from assayd.scheduler.aside import MOST
 from assayd.scheduler.parts import joined
 from assayd.scheduler.queue import Slice
@@ -40,7 +40,7 @@ class Runner:
         thread.
         """
         try:
-            if not self._backend.apart or _is_large(slices):
+            if not self._backend.apart or _is_large(slices, POSTED_BYTES):
                 return None
             return self._backend.post(_batch(slices, at_once=at_once))
         except Exception:  # noqa: BLE001 - `prepare` finds it again
@@ -80,7 +80,7 @@ class Runner:
     def _small_batches(self, slices: Sequence[Slice]) -> list[Batch] | None:
         """What is asked of a process, where it is so little that it is made here."""
         try:
-            if not self._backend.apart or _is_large(slices) or _singles(slices) > _FEW_SINGLES:
+            if not self._backend.apart or _is_large(slices, ASKED_BYTES) or _singles(slices) > _FEW_SINGLES:
                 return None
             return list(_batches(slices))
         except Exception:  # noqa: BLE001 - the thread finds it again
@@ -135,9 +135,9 @@ class Runner:
         return _by_slice(slices, self._backend.score(batches))
 
 
-def _is_large(slices: Sequence[Slice]) -> bool:
-    """Whether a batch is too much for a message that goes out at once."""
-    return sum(map(_least_bytes, slices)) > POSTED_BYTES
+def _is_large(slices: Sequence[Slice], limit: int) -> bool:
+    """Whether a batch takes more bytes on its way than a limit."""
+    return sum(map(_least_bytes, slices)) > limit
 
 
 def _singles(slices: Sequence[Slice]) -> int:

@@ -7,7 +7,8 @@ import pytest
 from PIL import Image, ImageFont
 
 from assay import Reason
-from assay.bars import _PLOT_WIDTH, _WIDER_FONTS, _fonts, _notes, _shortened, render_bars, save_bars
+from assay.bars import _PLOT_WIDTH, _notes, render_bars, save_bars
+from assay.lettering import _WIDER_FONTS, fonts, shortened
 
 UP, DOWN = Reason(1, 0, "up", 2.0, 0.1), Reason(2, 1, "down", -1.0, 0.1)
 
@@ -81,13 +82,13 @@ def test_only_what_is_there_is_explained_below():
 def test_long_names_lose_their_middle():
     font = ImageFont.load_default(17)
     name = "country_of_birth=" + "Liechtenstein " * 10 + "(yes)"
-    short = _shortened(name, font, 300)
+    short = shortened(name, font, 300)
     assert font.getlength(short) <= 300 < font.getlength(name)
     start, end = short.split("…")
     assert name.startswith(start)
     assert name.endswith(end)
     assert abs(len(start) - len(end)) <= 1
-    assert _shortened("mean radius", font, 300) == "mean radius"
+    assert shortened("mean radius", font, 300) == "mean radius"
     assert render_bars([Reason(1, 0, name, 1.0)]).width < 900
 
 
@@ -100,13 +101,13 @@ def there_is(font):
 
 
 def test_names_in_other_letters_take_a_font_that_has_them():
-    assert _fonts("mean radius", None)(17).getname()[0] == "Aileron"
+    assert fonts("mean radius", None)(17).getname()[0] == "Aileron"
     known = next((name for name in _WIDER_FONTS if there_is(name)), None)
     if known is None:
         pytest.skip("this system has none of them")
     family = ImageFont.truetype(known, 17).getname()[0]
-    assert _fonts("Größe", None)(17).getname()[0] == family
-    assert _fonts("mean radius", known)(17).getname()[0] == family
+    assert fonts("Größe", None)(17).getname()[0] == family
+    assert fonts("mean radius", known)(17).getname()[0] == family
     assert render_bars([UP], font=known).height == render_bars([UP]).height
 
 

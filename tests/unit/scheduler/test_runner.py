@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 
-from assayd.engine.backend import POSTED_BYTES
+from assayd.engine.backend import ASKED_BYTES
 from assayd.errors import ModelFailed, WorkerLost
 from assayd.scheduler.queue import Slice
 from assayd.scheduler.runner import Runner
@@ -129,7 +129,7 @@ async def test_a_question_that_is_too_large_to_be_posted_is_sent_by_a_thread(run
 async def test_what_cannot_be_asked_at_once_is_run_by_a_thread(runner, backend, why):
     backend.busy = why == "busy"
     backend.apart = why != "not apart"
-    rows = 1 + POSTED_BYTES // 4 if why == "large" else 1
+    rows = 1 + ASKED_BYTES // 4 if why == "large" else 1
     [scores] = await runner.run([Slice(work(np.ones(rows)), 0, rows)], None)
     assert len(scores) == rows
     assert not backend.questions

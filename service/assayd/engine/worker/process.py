@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from assayd.engine.backend import POSTED_BYTES, Batch, ChunkResult, LoadedModel, NotRun
+from assayd.engine.backend import ASKED_BYTES, POSTED_BYTES, Batch, ChunkResult, LoadedModel, NotRun
 from assayd.engine.options import SessionOptions
 from assayd.engine.worker import messages as m
 from assayd.engine.worker.arrays import Malformed
@@ -53,13 +53,15 @@ class Waiting:
 @dataclass(frozen=True, eq=False)
 class Question:
     """Batches whose scores are asked for; the conversation is theirs until `results`. rows: that go along, of batches
-    that aren't made yet. posted: the frame is on its way already.
+    that aren't made yet. put: what of them lies aside is there already, with the descriptor of new memory, if any.
+    posted: the frame is on its way already.
     """
 
     process: Process
     batches: Sequence[Batch]
     rows: Sequence[m.Prepare]
     frame: Frame
+    put: tuple[int | None] | None
     posted: bool
 
     def fileno(self) -> int:
@@ -300,8 +302,11 @@ class Process(Life):
                 with self._held.sending(rows):
                     rows += map(self._rows_of, what)
                     frame = framed(m.Running, m.Score(tuple(rows)))
-            small = post and not frame.aside and frame.size <= POSTED_BYTES
-            return Question(self, batches, rows, frame, posted=small and self._post(self._run, frame))
+            small = post and frame.size - frame.aside_bytes <= POSTED_BYTES and frame.aside_bytes <= ASKED_BYTES
+            # Until the answer nobody else writes there.
+            put = (self._shared_to_run.put(frame.aside, frame.aside_bytes),) if small else None
+            posted = small and put == (None,) and self._post(self._run, frame)
+            return Question(self, batches, rows, frame, put, posted)
         except BaseException:
             self._answered()
             raise
@@ -324,7 +329,8 @@ class Process(Life):
             with self._held.sending(asked.rows):
                 if asked.rows:
                     vet = partial(self._vet_scored, asked.batches)
-                    answer = self._ask_with_rows(self._run, asked.frame, asked.rows, m.RunAnswer, vet, asked.posted)
+                    how = (self._run, asked.frame, asked.rows, m.RunAnswer, vet)
+                    answer = self._ask_with_rows(*how, put=asked.put, posted=asked.posted)
                     return [
                         _apart(batch, results) for batch, results in zip(asked.batches, answer.batches, strict=True)
                     ]
@@ -359,13 +365,15 @@ class Process(Life):
         rows: Sequence[m.Prepare],
         answers: object,
         vet: Callable[[Any], None],
+        *,
+        put: tuple[int | None] | None = None,
         posted: bool = False,
     ) -> Any:
-        """Ask a question of batches. answers: the annotation of what comes back."""
+        """Ask a question of batches. answers: the annotation of what comes back. put, posted: as `Question` says."""
         shared = self._shared if channel is self._prepare else self._shared_to_run
         fd = None
         try:
-            fd = shared.put(frame.aside, frame.aside_bytes)
+            [fd] = (shared.put(frame.aside, frame.aside_bytes),) if put is None else put
             answer, size = self._ask(channel, frame, answers, vet, fd, posted=posted)
         finally:
             if fd is not None:

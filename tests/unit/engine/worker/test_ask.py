@@ -89,10 +89,21 @@ def test_a_large_question_is_sent_by_whoever_waits_for_the_answer(backend):
     few = [samples(rows(2, 40_000))]
     assert backend.ask(few) is None  # to pack its x takes as long
     assert idle(backend)
-    run(backend, few[0])
-    asked = backend.ask(few)
+    want = run(backend, few[0])[0]
+    for posted in (False, True):  # with the memory that its rows lie in, and then in the same
+        asked = backend.ask(few)
+        assert asked.posted == posted
+        np.testing.assert_array_equal(asked.results()[0][0], want)
+    others = samples(rows(2, 40_000, seed=1))
+    want = run(backend, others)[0]
+    asked = backend.ask([others])
+    assert asked.posted
+    np.testing.assert_array_equal(at_hand(asked)[0][0], want)
+    many = samples(rows(8, 40_000))  # more than goes at once
+    run(backend, many)
+    asked = backend.ask([many])
     assert not asked.posted
-    assert len(asked.results()[0][0]) == 2
+    assert len(asked.results()[0][0]) == 8
     assert idle(backend)
 
 
