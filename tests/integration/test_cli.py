@@ -116,3 +116,31 @@ def test_errors_that_nobody_estimated_are_told(server, client, tmp_path, cancer)
     jacobian = client.explain("cancer-mlp", cancer["X"][:1], assay.Jacobian(error_estimate=False))
     assert jacobian.errors_unknown
     assert not client.explain("cancer-mlp", cancer["X"][:1], assay.Jacobian()).errors_unknown
+
+
+def test_a_jacobian_of_a_table_and_of_an_image(server, tmp_path, cancer, digits):
+    np.save(tmp_path / "x.npy", cancer["X"][1:2])
+    line = ["explain", "jacobian", "cancer-mlp", "--input", f"{tmp_path}/x.npy", "--target", "label=benign"]
+    said = assay_command(server, *line, "--top", "3", "--png", f"{tmp_path}/bars.png").stdout.splitlines()
+    assert "derivatives of output_probability[1] 'benign'" in said[1]
+    assert len(said) == 6
+    names = {str(name) for name in cancer["feature_names"]}
+    assert all(one.split("  ")[-1].partition(" = ")[0] in names for one in said[3:] if "not separated" not in one)
+    assert all(" ± " in one and " = " in one for one in said[3:])
+    np.save(tmp_path / "7.npy", digits["images"][7])
+    line = ["explain", "jacobian", "digits", "--input", f"{tmp_path}/7.npy", "--features", "grid:2,2"]
+    said = assay_command(server, *line, "--png", f"{tmp_path}/grid.png").stdout
+    assert f"derivatives of logits[{digits['labels'][7]}]" in said.splitlines()[1]
+    for name in ("bars.png", "grid.png"):
+        with Image.open(tmp_path / name) as picture:
+            assert picture.width >= 380
+
+
+def test_training_rows_that_lack_columns_are_refused(server, tmp_path, cancer):
+    np.save(tmp_path / "x.npy", cancer["X"][:1])
+    np.save(tmp_path / "t.npy", cancer["X"][:, :7])
+    line = ["explain", "lime", "cancer-mlp", "--input", f"{tmp_path}/x.npy", "--sampling", f"quartile={tmp_path}/t.npy"]
+    done = assay_command(server, *line, check=False)
+    assert done.returncode == 1
+    assert "sampling: " in done.stderr
+    assert "has 7 columns for input 'X', which has 30 elements" in done.stderr

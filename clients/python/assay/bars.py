@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from assay.lettering import fonts, shortened, text_width
 from assay.overlay import tint
 from assay.reasons import Reason, figure
 
@@ -21,9 +22,6 @@ _ROW_HEIGHT, _BAR_HEIGHT, _CAP_HEIGHT, _BRACKET_WIDTH, _SIGN_WIDTH = 36, 20, 10,
 _PLOT_WIDTH, _MOST_NAME_WIDTH, _MOST_TITLE_WIDTH = 380, 300, 900
 _INK, _FAINT, _AXIS = (20, 20, 20), (95, 95, 95), (150, 150, 150)
 _BLUE, _RED = (tuple(int(c) for c in tint(np.array(end))) for end in (-0.85, 0.85))
-
-# Pillow's own font has the letters of English alone; these have most others, where the system has one of them.
-_WIDER_FONTS = ("DejaVuSans.ttf", "NotoSans-Regular.ttf", "LiberationSans-Regular.ttf", "Arial.ttf")
 
 
 def render_bars(reasons: Sequence[Reason], title: str = "", font: str | os.PathLike[str] | None = None) -> Image:
@@ -38,22 +36,22 @@ def render_bars(reasons: Sequence[Reason], title: str = "", font: str | os.PathL
     """
     from PIL import Image, ImageDraw
 
-    load = _fonts("".join([title, *(reason.name for reason in reasons)]), font)
+    load = fonts("".join([title, *(reason.name for reason in reasons)]), font)
     text, small, large = load(_TEXT_SIZE), load(_NOTE_SIZE), load(_TITLE_SIZE)
-    names = [_shortened(_name(reason), text, _MOST_NAME_WIDTH) for reason in reasons]
+    names = [shortened(_name(reason), text, _MOST_NAME_WIDTH) for reason in reasons]
     figures = [figure(reason.value, reason.error) for reason in reasons]
-    left = _MARGIN + max((_width(name, text) for name in names), default=0) + _GAP
+    left = _MARGIN + max((text_width(name, text) for name in names), default=0) + _GAP
     right = left + _PLOT_WIDTH + _GAP
-    bracket = right + max((_width(one, text) for one in figures), default=0) + _GAP
+    bracket = right + max((text_width(one, text) for one in figures), default=0) + _GAP
     width = bracket + (_BRACKET_WIDTH if any(map(_has_bracket, reasons)) else -_GAP) + _MARGIN
     top = _MARGIN + (_TITLE_SIZE + _GAP if title else 0)
     bottom = top + _ROW_HEIGHT * max(len(reasons), 1)
     notes = _notes(reasons)
-    written = [_length(line, small) for line in notes] + [min(_width(title, large), _MOST_TITLE_WIDTH)]
+    written = [_length(line, small) for line in notes] + [min(text_width(title, large), _MOST_TITLE_WIDTH)]
     width = max(width, 2 * _MARGIN + max(written))
     canvas = Image.new("RGB", (width, bottom + _MARGIN + _NOTE_HEIGHT * len(notes)), "white")
     draw = ImageDraw.Draw(canvas)
-    draw.text((_MARGIN, _MARGIN), _shortened(title, large, width - 2 * _MARGIN), fill=_INK, font=large)
+    draw.text((_MARGIN, _MARGIN), shortened(title, large, width - 2 * _MARGIN), fill=_INK, font=large)
     if not reasons:
         draw.text((_MARGIN, top), "No feature raises or lowers the score.", fill=_INK, font=text)
         return canvas
@@ -83,38 +81,6 @@ def save_bars(
 
 def _name(reason: Reason) -> str:
     return reason.name if reason.x_value is None else f"{reason.name} = {reason.x_value:.4g}"
-
-
-def _fonts(letters: str, path: str | os.PathLike[str] | None) -> Callable[[int], Any]:
-    """The font of each size."""
-    from PIL import ImageFont
-
-    if path is not None:
-        return lambda size: ImageFont.truetype(os.fspath(path), size)
-    plain = ImageFont.load_default(_TEXT_SIZE)
-    lacking = bytes(plain.getmask("\U0010ffff"))
-    if any(bytes(plain.getmask(letter)) == lacking for letter in set(letters)):
-        for wider in _WIDER_FONTS:
-            try:
-                ImageFont.truetype(wider, _TEXT_SIZE)
-            except OSError:
-                continue
-            return lambda size: ImageFont.truetype(wider, size)
-    return ImageFont.load_default
-
-
-def _width(text: str, font: Any) -> int:
-    return math.ceil(float(font.getlength(text)))
-
-
-def _shortened(text: str, font: Any, most: int) -> str:
-    """The text, without its middle where it is wider than `most` pixels: names often differ at their ends."""
-    kept = len(text)
-    short = text
-    while _width(short, font) > most and kept > 2:
-        kept -= 1
-        short = f"{text[: (kept + 1) // 2]}…{text[len(text) - kept // 2 :]}"
-    return short
 
 
 def _scale(reasons: Sequence[Reason], left: int) -> Callable[[float], int]:
@@ -184,7 +150,7 @@ def _has_bracket(reason: Reason) -> bool:
 
 
 def _length(line: Sequence[tuple[str, str]], font: Any) -> int:
-    return sum(_sign_width(sign) + _width(words, font) + 2 * _GAP for sign, words in line) - 2 * _GAP
+    return sum(_sign_width(sign) + text_width(words, font) + 2 * _GAP for sign, words in line) - 2 * _GAP
 
 
 def _sign_width(sign: str) -> int:
@@ -201,4 +167,4 @@ def _draw_note(draw: Any, middle: int, font: Any, line: Sequence[tuple[str, str]
         elif sign:
             draw.rectangle((x, middle - 6, x + 12, middle + 6), fill=_RED if sign == "red" else _BLUE)
         draw.text((x + _sign_width(sign), middle), words, fill=_FAINT, font=font, anchor="lm")
-        x += _sign_width(sign) + _width(words, font) + 2 * _GAP
+        x += _sign_width(sign) + text_width(words, font) + 2 * _GAP

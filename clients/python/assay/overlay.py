@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from assay.errors import invalid
+from assay.lettering import fonts, shortened, text_width
 from assay.tensors import Array
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ _LMS_TO_RGB = np.array(
 )
 
 _LEGEND_HEIGHT, _BAR_HEIGHT, _MARGIN = 34, 10, 6
+_TITLE_HEIGHT, _TITLE_SIZE, _MOST_TITLE_WIDTH = 26, 14, 640
 
 
 def tint(strength: Array, lightness: Array | float = _WHITE) -> NDArray[np.uint8]:
@@ -75,26 +77,36 @@ def extreme(attribution: Array) -> float:
     return float(finite.max()) if finite.size else 0.0
 
 
-def render(attribution: Array, image: Array | None = None) -> Image:
-    """The picture of one map [H, W]: `blend` enlarged by a whole factor, each element a square, above a legend."""
+def render(attribution: Array, image: Array | None = None, title: str = "") -> Image:
+    """The picture of one map [H, W]: `blend` enlarged by a whole factor, each element a square, above a legend.
+
+    title: a line above, which widens a small picture; it loses its middle where it is too long.
+    """
     from PIL import Image, ImageDraw
 
     pixels = blend(attribution, image)
     factor = max(1, -(-MIN_SIDE // max(pixels.shape[:2])))
     height, width = pixels.shape[0] * factor, pixels.shape[1] * factor
+    font = fonts(title)(_TITLE_SIZE) if title else None
+    wanted = min(text_width(title, font) + 2 * _MARGIN, _MOST_TITLE_WIDTH) if title else 0
+    top = _TITLE_HEIGHT if title else 0
     enlarged = Image.fromarray(pixels).resize((width, height), Image.Resampling.NEAREST)
-    canvas = Image.new("RGB", (max(width, MIN_SIDE), height + _LEGEND_HEIGHT), "white")
-    canvas.paste(enlarged, ((canvas.width - width) // 2, 0))
+    canvas = Image.new("RGB", (max(width, MIN_SIDE, wanted), top + height + _LEGEND_HEIGHT), "white")
+    canvas.paste(enlarged, ((canvas.width - width) // 2, top))
+    draw, below = ImageDraw.Draw(canvas), top + height + _MARGIN
+    if title:
+        line = shortened(title, font, canvas.width - 2 * _MARGIN)
+        draw.text((_MARGIN, top / 2), line, fill="black", font=font, anchor="lm")
     bar_width = canvas.width - 2 * _MARGIN
     bar = np.tile(tint(np.linspace(-1, 1, bar_width)), (_BAR_HEIGHT, 1, 1))
-    canvas.paste(Image.fromarray(bar), (_MARGIN, height + _MARGIN))
-    _label(ImageDraw.Draw(canvas), canvas.width, height + _MARGIN + _BAR_HEIGHT + 2, extreme(np.asarray(attribution)))
+    canvas.paste(Image.fromarray(bar), (_MARGIN, below))
+    _label(draw, canvas.width, below + _BAR_HEIGHT + 2, extreme(np.asarray(attribution)))
     return canvas
 
 
-def save_overlay(path: str | os.PathLike[str], attribution: Array, image: Array | None = None) -> None:
+def save_overlay(path: str | os.PathLike[str], attribution: Array, image: Array | None = None, title: str = "") -> None:
     """Writes `render` as a PNG."""
-    render(attribution, image).save(path, format="PNG")
+    render(attribution, image, title).save(path, format="PNG")
 
 
 def _grey(image: Array, shape: tuple[int, ...]) -> NDArray[np.float64]:

@@ -11,7 +11,9 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 from PIL import Image
 
+from assay import Unavailable
 from assay.cli import main
+from assay.cli.connecting import told
 from assay.tensors import to_tensor
 from assay.v1 import explain_pb2, explain_service_pb2
 from tests.unit.client.fake_server import DIGEST, occluded
@@ -142,6 +144,7 @@ def test_errors_that_nobody_estimated_are_told(run, server):
     ]
     _, out, _ = run("explain lime digits --input 7.npy --surrogate lasso")
     assert "  errors not estimated: how certain these numbers and their order are isn't known" in out.splitlines()
+    assert "not separated" not in out  # which would be of all
     _, out, _ = run("explain lime digits --input 7.npy --surrogate lasso --json")
     assert json.loads(out)["instances"][0]["errors_unknown"] is True
 
@@ -207,11 +210,17 @@ def test_the_servers_refusal_is_one_line(run, server):
     [
         ("explain occlusion digits --input none.npy --window 4", "assay: none.npy: No such file or directory"),
         ("upload none.onnx --name digits", "assay: none.onnx: No such file or directory"),
-        ("explain occlusion digits --input x=7.npy", "assay: invalid argument: input: 'x=7.npy' names none"),
+        ("explain occlusion digits --input x=7.npy --window 4", "assay: invalid argument: input: 'x=7.npy' names none"),
         (f"{EXPLAIN} --target-scale log", "assay: invalid argument: target-scale: needs a --target"),
         (f"{EXPLAIN} --key k.pem", "assay: invalid argument: tls: cert and key come together"),
         (f"{EXPLAIN} --out no/folder/map.npy", "assay: no/folder/map.npy: No such file or directory"),
-        ("models --server 127.0.0.1:1", "assay: unavailable: "),
+        (
+            "models --server 127.0.0.1:1",
+            "assay: unavailable: no server answers at 127.0.0.1:1: it refuses connections; --server HOST:PORT or ASSAY",
+        ),
+        ("explain occlusion digits --input 7.npy", "assay: invalid argument: window: occlusion takes either --window"),
+        (f"{EXPLAIN} --features elements", "assay: invalid argument: window: occlusion takes either --window"),
+        ("compare occlusion a b --input 7.npy", "assay: invalid argument: window: occlusion takes either --window"),
     ],
 )
 def test_every_failure_is_one_line_and_status_1(run, line, said):
@@ -226,7 +235,44 @@ def test_usage_errors_are_status_2(line, capsys):
     with pytest.raises(SystemExit) as done:
         main(line.split())
     assert done.value.code == 2
-    assert "usage: assay" in capsys.readouterr().err
+    hint, said = capsys.readouterr().err.splitlines()
+    assert hint.startswith("usage: assay")
+    assert "--help lists what it takes" in hint
+    assert "error: " in said
+
+
+@pytest.mark.parametrize("flags", ["--sampling quartile=missing.npy", "--features foo"])
+def test_a_mistyped_flag_of_a_command_with_many_is_told_in_two_lines(flags, capsys):
+    with pytest.raises(SystemExit):
+        main(f"explain lime digits --input 7.npy {flags}".split())
+    hint, said = capsys.readouterr().err.splitlines()
+    assert hint == "usage: assay explain lime …  (assay explain lime --help lists what it takes)"
+    assert said.startswith(f"assay explain lime: error: argument {flags.split()[0]}: ")
+    assert "[Errno" not in said
+
+
+def test_a_server_that_says_why_it_is_unavailable_is_quoted():
+    known = Unavailable("failed to connect to its device", reason="NO_DEVICE")
+    assert told(known, "a:1") == "failed to connect to its device"
+    assert told(Unavailable("failed to connect to all addresses"), "a:1").startswith("no server answers at a:1; ")
+
+
+def test_a_handshake_that_failed_keeps_its_own_words(run, server):
+    _, _, err = run("models --tls --ca 7.npy")
+    assert "no server answers" not in err
+    assert "unavailable: " in err
+
+
+def test_bars_hold_the_values_of_x(run, server, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("assay.bars.save_bars", lambda path, reasons, title: drawn.extend(reasons))
+    server.model.spec.inputs[0].layout = 5
+    result = occluded(0)
+    del result.windows[:]
+    result.features.extend(explain_pb2.FeatureInfo(id=n, name=f"image[0,{n},0]", elements=1) for n in range(4))
+    server.results = [result]
+    assert run(f"{EXPLAIN} --png o.png")[0] == 0
+    assert [(r.name, r.x_value) for r in drawn] == [("image[0,0,0]", 1.0), ("image[0,3,0]", 0.0)]
 
 
 def test_without_an_image_the_picture_is_of_bars(run, server):
@@ -236,12 +282,71 @@ def test_without_an_image_the_picture_is_of_bars(run, server):
         assert picture.width >= 200
 
 
-def test_a_picture_of_nothing_is_refused(run, server):
+def test_a_picture_of_nothing_is_refused_and_the_rest_is_there(run, server):
     server.model.spec.inputs[0].layout = 4
     server.results = [explain_pb2.InstanceResult(targets=[explain_pb2.ResolvedTarget(output="p", scale=1)])]
-    status, _, err = run(f"{EXPLAIN} --png o.png")
+    status, out, err = run(f"{EXPLAIN} --png o.png --out o.npz")
     assert status == 1
-    assert "png: no explained input is an image" in err
+    assert "png: there is nothing to draw" in err
+    assert "instance 0: p" in out
+    assert Path("o.npz").exists()
+
+
+def test_a_file_that_cant_be_written_leaves_the_picture_and_the_text(run, server):
+    result = occluded(0)
+    result.maps["mask"].CopyFrom(to_tensor(np.zeros((1, 2), np.float32)))
+    server.results = [result]
+    status, out, err = run(f"{EXPLAIN} --out map.npy --png o.png")
+    assert status == 1
+    assert "out: there are 2 arrays" in err
+    assert "instance 0 (k0): logits[0]" in out
+    assert Path("o.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (f"{EXPLAIN} --png no/folder/o.png", "no/folder/o.png: No such file or directory"),
+        (f"{EXPLAIN} --png .", ".: Is a directory"),
+        (f"{EXPLAIN} --out no/folder/map.npy", "no/folder/map.npy: No such file or directory"),
+        ("predict digits --input 7.npy --out no/folder/p.npz", "no/folder/p.npz: No such file or directory"),
+        (
+            "explain rows digits --input 7.npy --keep 7.npy --png o.png",
+            "invalid argument: png: there is nothing to draw",
+        ),
+    ],
+)
+def test_what_cant_be_written_is_refused_before_anything_is_asked(run, server, line, said):
+    status, out, err = run(line)
+    assert (status, out) == (1, "")
+    assert err.startswith(f"assay: {said}")
+    assert not server.seen
+
+
+def test_values_of_x_stand_beside_features_of_one_element(run, server):
+    server.model.spec.inputs[0].layout = 5
+    server.results = [
+        explain_pb2.InstanceResult(
+            targets=[explain_pb2.ResolvedTarget(output="p")],
+            feature_values=to_tensor(np.array([[0.5, -0.49, 0.3, 0.1, 0.0]])),
+            feature_errors=to_tensor(np.array([[0.02, 0.02, 0.02, 0.02, 0.0]])),
+            features=[
+                explain_pb2.FeatureInfo(id=0, name="image[0,2,2]", elements=1),
+                explain_pb2.FeatureInfo(id=1, name="image[0,2,3]", elements=1),
+                explain_pb2.FeatureInfo(id=2, name="image[0,1,1]", elements=4),
+                explain_pb2.FeatureInfo(id=3, name="image[0,9,9]", elements=1),
+                explain_pb2.FeatureInfo(id=4, name="image[0,0,0]", elements=1),
+            ],
+        )
+    ]
+    _, out, _ = run("explain lime digits --input 7.npy --features elements --png bars.png")
+    assert out.splitlines()[2:] == [
+        "        +0.5 ± 0.02  image[0,2,2] = 1  (not separated from the next)",
+        "       -0.49 ± 0.02  image[0,2,3] = 0",
+        "        +0.3 ± 0.02  image[0,1,1]",
+        "        +0.1 ± 0.02  image[0,9,9]",
+        "          +0 ± 0  image[0,0,0] = 1",
+    ]
 
 
 def test_the_authorities_come_from_the_environment_and_a_flag_goes_before_it(run, monkeypatch):

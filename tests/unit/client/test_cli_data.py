@@ -51,19 +51,31 @@ def test_a_data_set_in_short(run, server):
         "loans@1: 5 rows in 1 batch, 0.25 s of compute (request id r)",
         "instance 0 (c-0): y[0] = 6",
         "  x [3]   sum +6   max +4 at [2]   min +0 at [0]",
-        "          +4  debt",
-        "          +2  income",
+        "          +4  debt = 2",
+        "          +2  income = 1",
         "instance 1 (c-1): y[0] = 24",
         "  x [3]   sum +24   max +10 at [2]   min +6 at [0]",
-        "         +10  debt",
-        "          +8  income",
+        "         +10  debt = 5",
+        "          +8  income = 4",
         "instance 2 (c-2): y[0] = 42",
         "  x [3]   sum +42   max +16 at [2]   min +12 at [0]",
-        "         +16  debt",
-        "         +14  income",
+        "         +16  debt = 8",
+        "         +14  income = 7",
         "… and 7 more instances",
     ]
     assert [len(r.keys) for r in server.seen[-3:]] == [4, 4, 2]
+
+
+def test_values_of_x_from_parquet_and_beside_kept_instances(run):
+    _, out, _ = run(f"{EXPLAIN} --data d.parquet[4:8] --key-column id --top 1 --part-rows 1")
+    assert [line.strip() for line in out.splitlines() if "debt" in line] == [
+        "+28  debt = 14",
+        "+34  debt = 17",
+        "+40  debt = 20",
+    ]
+    run(KEPT.replace("d.npz", "d.npz[1:3]"))
+    _, out, _ = run(f"{KEPT.replace('d.npz', 'd.npz[0:4]')} --top 1")
+    assert [line.strip() for line in out.splitlines() if "debt" in line] == ["+4  debt = 2", "+22  debt = 11"]
 
 
 def test_evidence_is_kept_and_gone_on_with(run, server):

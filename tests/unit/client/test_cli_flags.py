@@ -203,6 +203,8 @@ def training(tmp_path, monkeypatch):
     arrow = {name: pa.array(column, from_pandas=True) for name, column in flat.items()}
     pq.write_table(pa.table({**arrow, "id": list("abcd")}), "flat.parquet")
     np.save("matrix.npy", MATRIX)
+    np.save("narrow.npy", MATRIX[:, :3])
+    np.savez("ages.npz", age=np.ones((4, 2)), income=MATRIX[:, 1])
     np.savez("lone.npz", X=MATRIX)
     np.savez("named.npz", x=MATRIX, y=np.zeros(4))
 
@@ -232,6 +234,17 @@ def test_training_rows_of_one_input_by_its_features(training, file):
         assert sampled(*flags, "--categorical", age, "--group", f"town={members}", model=ONE_INPUT) == wanted
 
 
+def test_training_rows_of_some_of_the_inputs(training):
+    np.savez("two.npz", age=COLUMNS["age"], city=COLUMNS["city"])
+    some = {name: COLUMNS[name] for name in ("age", "city")}
+    assert sampled("--sampling", "quartile=two.npz", model=BY_INPUT) == assay.QuartileTable.fit(some).encode()
+
+
+def test_training_rows_of_an_input_without_a_fixed_width(training):
+    loose = dataclasses.replace(ONE_INPUT, inputs=(assay.TensorInfo("x", "float32", (-1,)),))
+    assert sampled("--sampling", "quartile=narrow.npy", model=loose) == assay.QuartileTable.fit(MATRIX[:, :3]).encode()
+
+
 def test_training_rows_by_the_columns_of_the_data(training):
     nameless = dataclasses.replace(ONE_INPUT, spec=assay.ModelSpec())
     flags = ["--sampling", "quartile=flat.parquet", "--columns", ",".join(FEATURES), "--data", "flat.parquet"]
@@ -247,6 +260,22 @@ def test_training_rows_by_the_columns_of_the_data(training):
         ("--sampling quartile=columns.npz --categorical 0", BY_INPUT, "no column '0'; they have age, income, city"),
         ("--sampling quartile=matrix.npy --categorical 9", ONE_INPUT, "X has no column 9"),
         ("--sampling quartile=matrix.npy --group town=oslo,x", ONE_INPUT, "no column 'x'"),
+        (
+            "--sampling quartile=narrow.npy",
+            ONE_INPUT,
+            "sampling: narrow.npy has 3 columns for input 'x', which has 4 elements: each needs its own$",
+        ),
+        ("--sampling gaussian=narrow.npy", ONE_INPUT, "3 columns for input 'x', which has 4 elements"),
+        (
+            "--sampling quartile=narrow.npy --explain-input age",
+            BY_INPUT,
+            "3 columns for input 'age', which has 1 element",
+        ),
+        (
+            "--sampling quartile=ages.npz",
+            BY_INPUT,
+            "ages.npz has 2 columns for input 'age', which has 1 element: each needs its own; only whole inputs can be",
+        ),
         ("--categorical age", BY_INPUT, "tells of the columns of --sampling"),
         ("--sampling mask --group a=b", BY_INPUT, "tells of the columns of --sampling"),
     ],

@@ -50,6 +50,16 @@ def test_what_is_not_finite_is_left_bare():
     assert extreme(np.full((2, 2), np.nan)) == 0.0
 
 
+def test_a_title_stands_above_and_widens_a_small_picture():
+    plain = render(MAP)
+    short, long, longest = (render(MAP, title=title) for title in ("why", "digits " * 8, "digits " * 80))
+    assert (short.width, short.height) == (plain.width, plain.height + 26)
+    assert plain.width < long.width < longest.width == 640
+    found = np.asarray(short.convert("L"))
+    assert found[:26].min() < 100
+    np.testing.assert_array_equal(np.asarray(short)[26:], np.asarray(plain))
+
+
 @pytest.mark.parametrize(
     ("shape", "size"), [((8, 8), (256, 256)), ((64, 64), (256, 256)), ((28, 28), (280, 280)), ((300, 200), (256, 300))]
 )

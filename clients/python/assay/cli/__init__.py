@@ -7,7 +7,8 @@ import sys
 from collections.abc import Sequence
 
 from assay.cli.arguments import parser
-from assay.errors import AssayError
+from assay.cli.connecting import told
+from assay.errors import AssayError, Unavailable
 
 __all__ = ["main"]
 
@@ -20,6 +21,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         status = args.run(args) or 0
         sys.stdout.flush()
+    except Unavailable as error:
+        return _told(f"unavailable: {told(error, args.server)}")
     except AssayError as error:
         return _told(f"{error.code.lower().replace('_', ' ')}: {error}")
     except BrokenPipeError:  # the reader, such as `head`, has seen enough

@@ -11,7 +11,8 @@ from pathlib import Path
 import assay
 from assay.cli import comparing, explaining, kept, models
 from assay.cli.flags import add_method_flags, per_input, target
-from assay.methods import METHODS
+from assay.cli.usage import Parser
+from assay.methods import METHODS, Jacobian, Method
 
 _MODEL = "name, name@version or sha256:…"
 _EVIDENCE = "keep each record and what it names; what is there already is skipped, so a stopped run goes on"
@@ -19,7 +20,7 @@ _EVIDENCE = "keep each record and what it names; what is there already is skippe
 
 def parser() -> argparse.ArgumentParser:
     """`assay COMMAND …`; every command's function stands in `run`."""
-    root = argparse.ArgumentParser(
+    root = Parser(
         prog="assay", description="Explain what ONNX models answer, through an Assay server.", allow_abbrev=False
     )
     root.add_argument("--version", action="version", version=f"assay {assay.__version__}")
@@ -72,9 +73,7 @@ def parser() -> argparse.ArgumentParser:
     return root
 
 
-def _explain_command(
-    listed: argparse._SubParsersAction[argparse.ArgumentParser], server: argparse.ArgumentParser
-) -> None:
+def _explain_command(listed: argparse._SubParsersAction[Parser], server: Parser) -> None:
     explain = listed.add_parser("explain", help="explain what a model answered", allow_abbrev=False)
     methods = explain.add_subparsers(title="methods", required=True, metavar="METHOD")
     for name, kind in METHODS.items():
@@ -84,7 +83,7 @@ def _explain_command(
         _data_flags(method)
         method.set_defaults(method=kind)
         method.epilog = add_method_flags(method.add_argument_group(name), kind)
-        _target_flags(method)
+        _target_flags(method, kind)
         _limit_flags(method)
         method.add_argument("--validate-only", action="store_true", help="only check and estimate")
         results = method.add_argument_group("results")
@@ -100,9 +99,7 @@ def _explain_command(
         results.add_argument("--beside-others", action="store_true", help="though DIR holds evidence of other requests")
 
 
-def _compare_command(
-    listed: argparse._SubParsersAction[argparse.ArgumentParser], server: argparse.ArgumentParser
-) -> None:
+def _compare_command(listed: argparse._SubParsersAction[Parser], server: Parser) -> None:
     command = listed.add_parser("compare", help="ask two models the same", allow_abbrev=False)
     methods = command.add_subparsers(title="methods", required=True, metavar="METHOD")
     # A Jacobian and rows of one's own have no value for each feature.
@@ -114,7 +111,7 @@ def _compare_command(
         _data_flags(method)
         method.set_defaults(method=kind, return_rows=False)
         method.epilog = add_method_flags(method.add_argument_group(name), kind)
-        _target_flags(method)
+        _target_flags(method, kind)
         _limit_flags(method)
         results = method.add_argument_group("results")
         results.add_argument(
@@ -128,11 +125,11 @@ def _summary(kind: type) -> str:
 
 
 def _command(
-    listed: argparse._SubParsersAction[argparse.ArgumentParser],
+    listed: argparse._SubParsersAction[Parser],
     name: str,
     summary: str,
     run: Callable[[argparse.Namespace], int | None],
-    server: argparse.ArgumentParser,
+    server: Parser,
 ) -> argparse.ArgumentParser:
     command = listed.add_parser(
         name, help=summary, description=summary[:1].upper() + summary[1:], parents=[server], allow_abbrev=False
@@ -141,8 +138,8 @@ def _command(
     return command
 
 
-def _server_flags() -> argparse.ArgumentParser:
-    parent = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+def _server_flags() -> Parser:
+    parent = Parser(add_help=False, allow_abbrev=False)
     group = parent.add_argument_group("server")
     group.add_argument(
         "--server",
@@ -196,16 +193,17 @@ def _data_flags(command: argparse.ArgumentParser) -> None:
     data.add_argument("--part-rows", type=int, metavar="N", help="most instances sent at once (256, fewer large ones)")
 
 
-def _target_flags(command: argparse.ArgumentParser) -> None:
+def _target_flags(command: argparse.ArgumentParser, kind: type[Method]) -> None:
+    which = "3, or 1,2, label=cat, top=1; by default the top score; again for several at once"
+    if kind is Jacobian:  # whose request is for whole outputs
+        which = (
+            "element of the outputs that is shown and drawn: 3, or 1,2, label=cat, top=1; by default a few of the "
+            "largest are shown and the largest is drawn; again for several"
+        )
     asked = command.add_argument_group("what is explained")
-    asked.add_argument(
-        "--target",
-        action="append",
-        type=target,
-        metavar="[OUTPUT:]WHICH",
-        help="3, or 1,2, label=cat, top=1; by default the top score; again for several at once",
-    )
-    asked.add_argument("--target-scale", choices=["raw", "logit", "log"], default="raw")
+    asked.add_argument("--target", action="append", type=target, metavar="[OUTPUT:]WHICH", help=which)
+    if kind is not Jacobian:
+        asked.add_argument("--target-scale", choices=["raw", "logit", "log"], default="raw")
     asked.add_argument("--explain-input", action="append", metavar="NAME", help="input that is perturbed")
     asked.add_argument("--instance-key", action="append", metavar="KEY", help="identity of each instance, in order")
     asked.add_argument("--seed", type=int, default=0)

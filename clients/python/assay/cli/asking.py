@@ -6,14 +6,24 @@ import argparse
 import dataclasses
 from collections.abc import Mapping
 
+from assay.cli.elements import need_elements
 from assay.cli.flags import joined
+from assay.cli.shown import Shown
 from assay.errors import invalid
+from assay.methods import Jacobian
+from assay.models import Model
 from assay.requests import Budget, Settings
 from assay.targets import Target
+from assay.tensors import Array
 
 
 def targets(args: argparse.Namespace) -> list[Target] | Target | None:
-    """`--target`, each at the scale of `--target-scale`; a list where it was given more than once."""
+    """`--target`, each at the scale of `--target-scale`; a list where it was given more than once.
+
+    None for a Jacobian, of which it says what is shown.
+    """
+    if args.method is Jacobian:
+        return None
     listed = [dataclasses.replace(target, scale=args.target_scale) for target in args.target or ()]
     if not listed and args.target_scale != "raw":
         raise invalid("target-scale", "needs a --target")
@@ -36,6 +46,17 @@ def settings(args: argparse.Namespace, on_instance_error: str) -> Settings:
         "return_rows": args.return_rows,
         "method_revision": args.method_revision,
     }
+
+
+def shown(args: argparse.Namespace, model: Model, rows: Mapping[int, Mapping[str, Array]]) -> Shown:
+    """How the answer is shown. rows: the inputs {input: [*input]} of instances by position.
+
+    InvalidArgument where `--target` of a Jacobian names none of its elements.
+    """
+    if args.method is not Jacobian:
+        return Shown(model, args.top, (), rows)
+    need_elements(args, model)
+    return Shown(model, args.top, tuple(args.target or ()), rows)
 
 
 def layouts(args: argparse.Namespace, known: Mapping[str, str]) -> dict[str, str]:

@@ -10,13 +10,14 @@ from typing import Any
 from assay.cli import asking, report
 from assay.cli.connecting import connected, timeout
 from assay.cli.data_set import data_of
-from assay.cli.flags import method_of
+from assay.cli.flags import method_of, need_window
 from assay.compare import Comparison, Mean, compare
 from assay.errors import invalid
 
 
 def compare_models(args: argparse.Namespace) -> None:
     """`assay compare METHOD MODEL_A MODEL_B`."""
+    need_window(args)
     target = asking.targets(args)
     if isinstance(target, list):
         raise invalid("target", "one target is compared at a time")

@@ -5,15 +5,21 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
 
 from assay.cli import asking, report
 from assay.cli.connecting import connected, timeout
 from assay.cli.files import columns_of, load_inputs
 from assay.cli.flags import method_of
-from assay.cli.output import results, save, save_pictures
+from assay.cli.instances import print_instance
+from assay.cli.output import write
 from assay.cli.progress import Counter
+from assay.cli.shown import Shown, rows_of
 from assay.data.arrays import ArrayData, Dataset
 from assay.data.files import read_data
 from assay.errors import AssayError, InvalidArgument, invalid
@@ -22,6 +28,7 @@ from assay.kept.folder import Evidence
 from assay.kept.keeping import Keeping
 from assay.models import Model
 from assay.plans import Event
+from assay.tensors import Array
 
 _DATA = re.compile(r"(?P<path>.+?\.(?:npz|parquet))(?:\[(?P<start>\d*)(?P<colon>:?)(?P<stop>\d*)\])?")
 
@@ -37,17 +44,20 @@ def explain_data_set(args: argparse.Namespace) -> int:
     with connected(args) as client:
         model = client.get_model(args.model, timeout=timeout(args))
         method, data = method_of(args, model), data_of(args, model)
+        shown = asking.shown(args, model, {})
         if not args.evidence:
             events = client.explain_many(model, iter(data), method, target, **call)
             seen = _Seen(bool(args.out or args.png or args.json))
             _followed(events, seen, Counter(len(data)))
-            return _told(args, model, data, seen)
+            status = _told(args, shown, data, seen)
+            _written(args, shown, data, seen)
+            return status
         with Evidence(args.evidence) as evidence:
             run = Keeping(client, evidence, model, data, method, target, beside_others=args.beside_others, **call)
-            return _kept(args, evidence, run, model, data)
+            return _kept(args, evidence, run, shown, data)
 
 
-def _kept(args: argparse.Namespace, evidence: Evidence, run: Keeping, model: Model, data: Dataset) -> int:
+def _kept(args: argparse.Namespace, evidence: Evidence, run: Keeping, shown: Shown, data: Dataset) -> int:
     wants_all = bool(args.out or args.png)
     if wants_all and evidence.done():
         said = f"{evidence.folder} holds instances already, which would be left out here"
@@ -61,7 +71,7 @@ def _kept(args: argparse.Namespace, evidence: Evidence, run: Keeping, model: Mod
             said = f"{there:,} of {len(data):,} instances are kept in {evidence.folder}"
             print(f"assay: {said}; the same command goes on from there", file=sys.stderr)
         raise
-    status = _told(args, model, data, seen)
+    status = _told(args, shown, data, seen)
     if not args.json:
         told = [f"{run.kept:,} instance{'s' * (run.kept != 1)} kept"]
         if run.skipped:
@@ -72,6 +82,7 @@ def _kept(args: argparse.Namespace, evidence: Evidence, run: Keeping, model: Mod
         if run.failed:
             told.append(f"{run.failed:,} failed (the same command tries {'them' if run.failed > 1 else 'it'} again)")
         print(f"{evidence.folder}: {', '.join(told)}")
+    _written(args, shown, data, seen)
     return status
 
 
@@ -147,32 +158,54 @@ def _followed(events: Iterable[Event], seen: _Seen, counter: Counter) -> None:
                 counter.add()
 
 
-def _told(args: argparse.Namespace, model: Model, data: Dataset, seen: _Seen) -> int:
-    """Writes and prints what came; the exit status."""
+def _told(args: argparse.Namespace, shown: Shown, data: Dataset, seen: _Seen) -> int:
+    """Prints what came; the exit status."""
     explanation = seen.explanation()
     if explanation is None:  # all of it was kept before
         if args.json:
             report.print_json({"instances": []})
         return 0
-    if args.out:
-        save(args.out, results(explanation))
-    if args.png:
-        images = data.inputs if isinstance(data, ArrayData) else {}
-        save_pictures(args.png, explanation, images, asking.layouts(args, model.spec.layouts), args.top)
     if args.json:
-        report.explanation(explanation, as_json=True, top=args.top)
+        report.explanation(explanation, True, _at_hand(shown, data, explanation.instances))
         return int(seen.failed > 0)
-    report.explanation(replace(explanation, instances=()), as_json=False, top=args.top)
-    told = {True: _SHOWN_FAILED, False: _SHOWN}
+    report.explanation(replace(explanation, instances=()), False, shown)
+    left = {True: _SHOWN_FAILED, False: _SHOWN}
+    listed = []
     for instance in explanation.instances:
         failed = instance.status is not None
-        if told[failed]:
-            told[failed] -= 1
-            report.print_instance(instance, args.top)
-    shown = sum((_SHOWN_FAILED, _SHOWN)) - sum(told.values())
-    if seen.count > shown:
-        print(f"… and {seen.count - shown:,} more instances")
-    for listed in seen.warnings.values():
-        others = f" and {len(listed) - 1:,} more" if len(listed) > 1 else ""
-        print(f"warning: {listed[0].message} (instance {listed[0].instance}{others})")
+        if left[failed]:
+            left[failed] -= 1
+            listed.append(instance)
+    shown = _at_hand(shown, data, listed)
+    for instance in listed:
+        print_instance(instance, shown)
+    if seen.count > len(listed):
+        print(f"… and {seen.count - len(listed):,} more instances")
+    for warnings in seen.warnings.values():
+        others = f" and {len(warnings) - 1:,} more" if len(warnings) > 1 else ""
+        print(f"warning: {warnings[0].message} (instance {warnings[0].instance}{others})")
     return int(seen.failed > 0)
+
+
+def _written(args: argparse.Namespace, shown: Shown, data: Dataset, seen: _Seen) -> None:
+    explanation = seen.explanation()
+    if explanation is not None:
+        layouts = asking.layouts(args, shown.model.spec.layouts)
+        write(args, explanation, _at_hand(shown, data, explanation.instances) if args.png else shown, layouts)
+
+
+def _at_hand(shown: Shown, data: Dataset, instances: Sequence[Instance]) -> Shown:
+    """With the inputs of those instances, for which the data are read once more."""
+    wanted = {instance.position for instance in instances if instance.status is None}
+    rows: dict[int, Mapping[str, Array]] = {}
+    first = 0
+    # Only the values of x would be missing: no reason to lose what was computed.
+    with suppress(AssayError, OSError):
+        for part in data:
+            if not wanted or first > max(wanted):
+                break
+            inputs: Any = part.inputs
+            own = rows_of({name: np.asarray(array) for name, array in inputs.items()})
+            rows.update((first + n, row) for n, row in own.items() if first + n in wanted)
+            first += len(own)
+    return replace(shown, rows=rows)

@@ -13,9 +13,9 @@ from typing import Any, Literal
 from assay.baselines import Baseline, GaussianBlur, MeanBaseline, SegmentMean
 from assay.cli.files import load_array
 from assay.cli.training import TrainingRows, add_training_flags, need_rows
-from assay.errors import AssayError
+from assay.errors import AssayError, invalid
 from assay.features import Elements, Features, Grid, Groups, Segments, Superpixels
-from assay.methods import Interval, Method, Sampling, Scale, Sizes
+from assay.methods import Interval, Method, Occlusion, Sampling, Scale, Sizes
 from assay.models import Model
 from assay.statistics import GaussianTable, QuartileTable
 from assay.targets import Target
@@ -68,6 +68,13 @@ def method_of(args: argparse.Namespace, model: Model) -> Method:
     else:
         need_rows(args)
     return kind(**given)
+
+
+def need_window(args: argparse.Namespace) -> None:
+    """InvalidArgument for occlusion of nothing, or of two things."""
+    if args.method is Occlusion and (args.method_window is None) == (args.method_features is None):
+        which = "either --window, which slides over images and series (such as 8,8)"
+        raise invalid("window", f"occlusion takes {which}, or --features, such as elements, each column of a table")
 
 
 def parameter_docs(method: type[Method]) -> dict[str, str]:
@@ -134,7 +141,10 @@ def _told(parse: Callable[[str], Any]) -> Callable[[str], Any]:
     def checked(text: str) -> Any:
         try:
             return parse(text)
-        except (AssayError, OSError, ValueError) as error:
+        except OSError as error:
+            said = f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error)
+            raise argparse.ArgumentTypeError(said) from error
+        except (AssayError, ValueError) as error:
             raise argparse.ArgumentTypeError(str(error)) from error
 
     return checked

@@ -1,16 +1,21 @@
-"""What `--out` and `--png` write."""
+"""What `--out` writes, and whether that and `--png` can be written."""
 
 from __future__ import annotations
 
+import argparse
+import errno
+import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from assay.cli.files import plane
+from assay.cli.pictures import save_pictures
+from assay.cli.shown import Shown
 from assay.errors import invalid
 from assay.explanation import Explanation
+from assay.methods import Rows
 from assay.tensors import Array
 
 
@@ -31,16 +36,38 @@ def save(path: Path, arrays: Mapping[str, Array]) -> None:
 
 
 def results(explanation: Explanation) -> dict[str, Array]:
-    """What of an explanation is worth a file: its maps, else its features' values, else its rows' scores."""
+    """What of an explanation is worth a file: its maps, else its features' values, else its rows' scores.
+
+    Of a Jacobian its blocks: by input where there is one output, else by OUTPUT/INPUT.
+    """
     if explanation.attributions:
         return explanation.attributions
+    if explanation.jacobian:
+        return {f"{o}/{name}": block for o, blocks in explanation.jacobian.items() for name, block in blocks.items()}
     if explanation.feature_values is not None:
         return {"feature_values": explanation.feature_values}
     scores = [rows.scores for rows in explanation.rows if rows is not None and rows.scores is not None]
     return {"row_scores": np.stack(scores)} if scores else {}
 
 
-def need_pillow() -> None:
+def need_files(args: argparse.Namespace) -> None:
+    """Raises for what can be known before the work to keep `--out` or `--png` from being written."""
+    png: Path | None = getattr(args, "png", None)
+    for path in (args.out, png):
+        if path is None:
+            continue
+        if not path.parent.is_dir():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if png is None:
+        return
+    _need_pillow()
+    if args.method is Rows:
+        raise invalid("png", "there is nothing to draw of method rows, which gives scores alone: --out writes them")
+
+
+def _need_pillow() -> None:
     """InvalidArgument where it isn't installed."""
     try:
         import PIL  # noqa: F401
@@ -48,46 +75,11 @@ def need_pillow() -> None:
         raise invalid("png", "pictures need pillow: pip install 'onnx-assay[cli]'") from error
 
 
-def save_pictures(
-    path: Path, explanation: Explanation, inputs: Mapping[str, Array], layouts: Mapping[str, str], top: int
-) -> None:
-    """One picture for each instance, target and input that is an image; else bars of the features that matter most.
-
-    Numbered where there are several. inputs: [B, *input], shown beneath; layouts by input; top: bars in a picture.
-    """
-    from assay.bars import save_bars
-    from assay.overlay import save_overlay
-
-    maps = _maps(explanation, inputs, layouts)
-    for number, (attribution, image) in enumerate(maps):
-        save_overlay(_numbered(path, number, len(maps)), attribution, image)
-    if maps:
-        return
-    listed = [(i, t) for i in explanation.instances if i.feature_values is not None for t in range(len(i.targets))]
-    if not listed:
-        raise invalid(
-            "png", "no explained input is an image (--layout NCHW or NHWC says which is), and nothing has bars"
-        )
-    for number, (instance, t) in enumerate(listed):
-        title = f"{explanation.model.ref}  {instance.key or f'instance {instance.position}'}  {instance.targets[t]}"
-        save_bars(_numbered(path, number, len(listed)), instance.top_reasons(top, target=t), title=title)
-
-
-def _maps(
-    explanation: Explanation, inputs: Mapping[str, Array], layouts: Mapping[str, str]
-) -> list[tuple[Array, Array | None]]:
-    """The maps [H, W] and the images [H, W] they belong to."""
-    found = []
-    for name, maps in explanation.attributions.items():
-        layout = layouts.get(name, layouts.get("", "")).upper()
-        for i, (instance, values) in enumerate(zip(explanation.instances, maps, strict=True)):
-            image = plane(np.asarray(inputs[name][i], np.float64), layout) if name in inputs else None
-            for one in values if len(instance.targets) > 1 else values[None]:
-                attribution = plane(one, layout)
-                if attribution is not None:
-                    found.append((attribution, image))
-    return found
-
-
-def _numbered(path: Path, number: int, count: int) -> Path:
-    return path if count == 1 else path.with_name(f"{path.stem}-{number}{path.suffix}")
+def write(args: argparse.Namespace, explanation: Explanation, shown: Shown, layouts: Mapping[str, str]) -> None:
+    """What `--out` and `--png` ask for; where one can't be written, the other is all the same."""
+    try:
+        if args.out:
+            save(args.out, results(explanation))
+    finally:
+        if args.png:
+            save_pictures(args.png, explanation, shown, layouts)

@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from assay.explanation import Explanation, Instance, ResultWarning
+from assay.cli.instances import instance_json, print_instance
+from assay.cli.shown import Shown
+from assay.explanation import Explanation, ResultWarning
 from assay.models import Model, TensorInfo
 from assay.responses import ServerInfo
 from assay.tensors import Array
@@ -71,10 +73,10 @@ def outputs(model: Model, arrays: Mapping[str, Array], as_json: bool) -> None:
     return None
 
 
-def explanation(ex: Explanation, as_json: bool, top: int) -> None:
+def explanation(ex: Explanation, as_json: bool, shown: Shown) -> None:
     """An explanation: scores, statistics of the maps, and the features with the largest values."""
     if as_json:
-        return print_json(_explanation(ex))
+        return print_json(_explanation(ex, shown))
     if ex.estimate is not None:
         seconds = ex.estimate.device_seconds
         print(f"{ex.model.ref}: valid, {ex.estimate.rows:,} rows" + (f", about {seconds:.3g} s" if seconds else ""))
@@ -84,59 +86,11 @@ def explanation(ex: Explanation, as_json: bool, top: int) -> None:
         ran = f"{usage.rows_run:,} rows in {usage.batches:,} batch{plural}, {usage.compute_seconds:.2f} s of compute"
         print(f"{ex.model.ref}: {ran}{partial} (request id {ex.request_id})")
     for instance in ex.instances[:_MOST_INSTANCES]:
-        print_instance(instance, top)
+        print_instance(instance, shown)
     _more(len(ex.instances), "")
     for warning in ex.warnings:
         print(f"warning: {_warning(warning)}")
     return None
-
-
-def print_instance(instance: Instance, top: int) -> None:
-    """One instance: its score, statistics of its maps, and the features with the largest values."""
-    head = f"instance {instance.position}" + (f" ({instance.key})" if instance.key else "")
-    if instance.status is not None:
-        print(f"{head}: failed: {instance.status}")
-        return
-    if not instance.targets:
-        print(head)
-        _print_maps(instance.attributions or next(iter(instance.jacobian.values()), {}))
-    several = len(instance.targets) > 1
-    for t, target in enumerate(instance.targets):
-
-        def of(values: Array | None, t: int = t) -> Array | None:
-            return values[t] if several and values is not None else values
-
-        score, baselines = of(instance.scores), of(instance.baseline_scores)
-        line = f"{head}: {target}" + (f" = {float(np.ravel(score)[0]):.5g}" if score is not None else "")
-        if baselines is not None and baselines.size:
-            line += f", {float(np.mean(baselines)):.5g} at the baseline"
-        print(line)
-        _print_maps({name: values[t] if several else values for name, values in instance.attributions.items()})
-        values, errors = of(instance.feature_values), of(instance.feature_errors)
-        if values is not None:
-            for f in np.argsort(-np.abs(np.nan_to_num(values)), kind="stable")[:top]:
-                error = f" ± {errors[f]:.2g}" if errors is not None else ""
-                print(f"  {values[f]:+10.4g}{error}  {instance.feature_name(int(f))}")
-    if instance.errors_unknown:
-        print("  errors not estimated: how certain these numbers and their order are isn't known")
-
-
-def _print_maps(maps: Mapping[str, Array]) -> None:
-    for name, array in maps.items():
-        s = _statistics(array)
-        ends = "".join(f"   {end} {s[end]:+.4g} at {s[f'{end}_at']}" for end in ("max", "min") if s[end] is not None)
-        print(f"  {name} {list(array.shape)}   sum {s['sum']:+.4g}{ends}")
-
-
-def _statistics(array: Array) -> dict[str, Any]:
-    """Shape, sum, and largest and smallest value with their places; what isn't finite is left out."""
-    finite = np.isfinite(array)
-    found: dict[str, Any] = {"shape": list(array.shape), "sum": float(array[finite].sum(dtype=np.float64))}
-    for end, worst, pick in (("max", -np.inf, np.argmax), ("min", np.inf, np.argmin)):
-        place = np.unravel_index(int(pick(np.where(finite, array, worst))), array.shape) if finite.any() else None
-        found[end] = float(array[place]) if place is not None else None
-        found[f"{end}_at"] = [int(i) for i in place] if place is not None else None
-    return found
 
 
 def _best(values: Array, shape: tuple[int, ...], labels: Sequence[str]) -> str:
@@ -152,7 +106,7 @@ def _best(values: Array, shape: tuple[int, ...], labels: Sequence[str]) -> str:
     return ", ".join(f"{place(int(i))}: {values[i]:.5g}" for i in order)
 
 
-def _explanation(ex: Explanation) -> dict[str, Any]:
+def _explanation(ex: Explanation, shown: Shown) -> dict[str, Any]:
     return {
         "request_id": ex.request_id,
         "model": _model(ex.model),
@@ -160,28 +114,7 @@ def _explanation(ex: Explanation) -> dict[str, Any]:
         "usage": dataclasses.asdict(ex.usage),
         "warnings": [dataclasses.asdict(warning) for warning in ex.warnings],
         "estimate": dataclasses.asdict(ex.estimate) if ex.estimate else None,
-        "instances": [_instance(instance) for instance in ex.instances],
-    }
-
-
-def _instance(instance: Instance) -> dict[str, Any]:
-    status = instance.status
-    return {
-        "position": instance.position,
-        "key": instance.key,
-        "error": {"code": status.code, "reason": status.reason, "message": str(status)} if status else None,
-        "targets": [dataclasses.asdict(target) for target in instance.targets],
-        "scores": _listed(instance.scores),
-        "baseline_scores": _listed(instance.baseline_scores),
-        "feature_values": _listed(instance.feature_values),
-        "feature_errors": _listed(instance.feature_errors),
-        "errors_unknown": instance.errors_unknown,
-        "features": [dataclasses.asdict(feature) for feature in instance.features],
-        "windows": [dataclasses.asdict(grid) for grid in instance.windows],
-        "maps": {name: _statistics(array) for name, array in instance.attributions.items()},
-        "row_scores": _listed(instance.rows.scores) if instance.rows else None,
-        "completion": instance.completion,
-        "record_digest": instance.record.digest if instance.record else None,
+        "instances": [instance_json(instance, shown) for instance in ex.instances],
     }
 
 
@@ -214,10 +147,6 @@ def _size(count: int) -> str:
 def _more(count: int, indent: str) -> None:
     if count > _MOST_INSTANCES:
         print(f"{indent}… and {count - _MOST_INSTANCES} more instances")
-
-
-def _listed(array: Array | None) -> Any:
-    return None if array is None else array.tolist()
 
 
 def print_json(value: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -39,6 +40,7 @@ class TrainingRows:
     def fit(self, model: Model, args: argparse.Namespace) -> QuartileTable | GaussianTable:
         """The statistics, with what the flags of `add_training_flags` say of the columns."""
         rows = self._read(model, args)
+        self._check_widths(rows, model, args.explain_input or ())
         categorical = [_column(name, model, rows, "categorical") for name in args.categorical or ()]
         groups = [
             Group(name, tuple(_column(member, model, rows, "group") for member in members), "one_hot")
@@ -61,6 +63,31 @@ class TrainingRows:
             (array,) = by_input.values()
             return array.reshape(len(array), -1)
         return by_input
+
+    def _check_widths(self, rows: Array | Mapping[str, Array], model: Model, explained: Sequence[str]) -> None:
+        """InvalidArgument where an input has other than a column for each element.
+
+        One without a column would get 0 for its value, with an error of 0, as if it were known not to matter.
+        """
+        if isinstance(rows, Mapping):
+            found = {name: array for name, array in rows.items() if array.ndim}
+        else:
+            names = list(explained) or [info.name for info in model.inputs]
+            found = {names[0]: rows} if len(names) == 1 and rows.ndim == 2 else {}
+        for info in model.inputs:
+            wanted = math.prod(info.shape)
+            if info.name not in found or -1 in info.shape:
+                continue
+            columns = math.prod(found[info.name].shape[1:])
+            if columns != wanted:
+                many = f"{columns} column{'s' * (columns != 1)}"
+                said = (
+                    f"{self.file} has {many} for input {info.name!r}, which has {wanted} element{'s' * (wanted != 1)}"
+                )
+                whole = (
+                    "; only whole inputs can be left out, of a .npz or .parquet file" if len(model.inputs) > 1 else ""
+                )
+                raise invalid("sampling", f"{said}: each needs its own{whole}")
 
 
 def add_training_flags(group: argparse._ArgumentGroup) -> None:
