@@ -33,8 +33,8 @@ def upload_requests(
         for chunk in _chunks(file):
             sha256.update(chunk)
             size += len(chunk)
-    if not size:
-        raise invalid("model", "no bytes" if isinstance(source, bytes) else f"{os.fspath(source)} is empty")
+    if not size and not isinstance(source, bytes):
+        raise invalid("model", f"{os.fspath(source)} is empty")  # the server, which sees no file, speaks of chunks
     header = model_service_pb2.UploadModelHeader(
         name=name, version=version or "", sha256=f"sha256:{sha256.hexdigest()}", spec=encode_spec(spec)
     )

@@ -85,9 +85,8 @@ def test_a_timeout_that_leaves_no_time_is_refused_before_anything_is_sent(client
 def test_an_empty_file_is_refused_before_anything_is_sent(client, server, tmp_path):
     sent = len(server.seen)
     (tmp_path / "none.onnx").touch()
-    for source, words in ((tmp_path / "none.onnx", "none.onnx is empty"), (b"", "no bytes")):
-        with pytest.raises(assay.InvalidArgument, match=words):
-            client.upload_model(source, name="digits")
+    with pytest.raises(assay.InvalidArgument, match=r"none\.onnx is empty"):
+        client.upload_model(tmp_path / "none.onnx", name="digits")
     assert len(server.seen) == sent
 
 
