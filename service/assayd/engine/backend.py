@@ -149,6 +149,10 @@ class Asked(Protocol):
         aren't taken. Raises as `results`.
         """
 
+    @property
+    def coming(self) -> bool:
+        """Whether `at_hand` found no more than the beginning of a small answer: the rest can soon be read."""
+
     def results(self) -> list[list[ChunkResult]]:
         """Wait for them: one a chunk of each batch. Raises as `run` and `score`."""
 

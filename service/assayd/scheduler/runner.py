@@ -95,8 +95,13 @@ class Runner:
 
     async def _small_answer(self, asked: Asked) -> list[list[ChunkResult]] | None:
         """Read here: to wake a thread for it takes longer. None where it takes one after all."""
-        if not asked.posted:
-            return None
+        while asked.posted and await self._can_be_read(asked):
+            if (results := asked.at_hand()) is not None or not asked.coming:
+                return results
+        return None
+
+    async def _can_be_read(self, asked: Asked) -> bool:
+        """Wait until it can. False where the system has no room to wait for it."""
         loop, end = asyncio.get_running_loop(), asked.fileno()
         come = loop.create_future()
 
@@ -108,7 +113,7 @@ class Runner:
         try:
             loop.add_reader(end, has_come)
         except OSError:
-            return None
+            return False
         self._waits.add(come)
         try:
             await come
@@ -118,7 +123,7 @@ class Runner:
             raise
         finally:
             self._waits.discard(come)
-        return asked.at_hand()
+        return True
 
     def _run(
         self, slices: Sequence[Slice], ready: Prepared | None, batches: list[Batch] | None, asked: Asked | None

@@ -20,18 +20,20 @@ class Question:
 
     def __init__(self, backend, what):
         self.backend, self.what = backend, what
-        self.posted, self.whole = backend.posts, True
+        self.posted, self.whole, self.coming = backend.posts, True, False
         self.end, self.other = socket.socketpair()
         self.taken = []
 
     def fileno(self):
         return self.end.fileno()
 
-    def answer(self, *, whole=True):
-        self.whole = whole
+    def answer(self, *, whole=True, coming=False):
+        self.whole, self.coming = whole, coming
         self.other.send(b"!")
 
     def at_hand(self):
+        if self.coming:
+            self.end.recv(1)
         return self._taken() if self.whole else None
 
     def results(self):
@@ -108,6 +110,17 @@ async def test_rows_that_share_no_batch_come_back_to_their_works(runner, backend
     lone, shared = await running
     assert (lone.tolist(), shared.tolist()) == ([[7.0], [8.0]], [[1.0]])
     assert backend.batches == [1, 1, 1]
+
+
+async def test_the_rest_of_a_small_answer_is_waited_for(runner, backend):
+    running, question = await begun(runner, backend, [Slice(work([1.0]), 0, 1)])
+    for _ in range(3):
+        question.answer(whole=False, coming=True)
+        await asyncio.sleep(0.01)
+        assert not running.done()
+    question.answer()
+    assert [s.tolist() for s in await running] == [[[1.0]]]
+    assert question.taken == [HERE]
 
 
 async def test_an_answer_that_is_large_or_amiss_is_read_by_a_thread(runner, backend):

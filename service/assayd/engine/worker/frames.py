@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import struct
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,6 +84,8 @@ class Wire:
         self._end = end
         self._limits = limits
         self._begun = b""
+        self.coming = False
+        """Whether the rest of a message that `has_come` found too short is on its way, and no more than was allowed."""
 
     def send(self, frame: Frame, fd: int | None = None) -> None:
         """Send all of a frame, and a descriptor with its first byte. OSError where nobody reads any more."""
@@ -131,14 +132,24 @@ class Wire:
 
     def has_come(self, most_bytes: int) -> bool:
         """Whether `receive` would find a message whole, and of no more than so many bytes. OSError as `send`."""
-        if not self._begun:
-            with suppress(BlockingIOError):
-                self._begun = self._end.recv(_PREFIX.size + most_bytes, socket.MSG_DONTWAIT)
+        most_bytes += _PREFIX.size
+        size, self.coming = self._size(), False
+        if len(self._begun) < min(size, most_bytes):
+            try:
+                came = self._end.recv(most_bytes - len(self._begun), socket.MSG_DONTWAIT)
+                self._begun, ended = self._begun + came, not came
+            except BlockingIOError:
+                ended = False
+            size = self._size()
+            self.coming = len(self._begun) < size <= most_bytes and not ended
+        return size <= len(self._begun)
+
+    def _size(self) -> int:
+        """Of the message that has begun, as far as that is known."""
         if len(self._begun) < _PREFIX.size:
-            return False
+            return _PREFIX.size
         header_bytes, payload_bytes = _PREFIX.unpack_from(self._begun)
-        whole: bool = _PREFIX.size + header_bytes + payload_bytes <= len(self._begun)
-        return whole
+        return _PREFIX.size + int(header_bytes) + int(payload_bytes)
 
     def _fill(self, *room: memoryview) -> None:
         """At once as far as it has come: each way to the system lets other threads in between."""

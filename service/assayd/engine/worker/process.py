@@ -72,6 +72,11 @@ class Question:
         """As `Asked.at_hand`."""
         return self.process.results(self) if self.process.has_answered() else None
 
+    @property
+    def coming(self) -> bool:
+        """As `Asked.coming`."""
+        return self.process.is_answering
+
     def results(self) -> list[list[ChunkResult]]:
         """As `Asked.results`. Raises WorkerLost too."""
         return self.process.results(self)
@@ -322,6 +327,11 @@ class Process(Life):
             return self.alive and self._run.wire.has_come(_SMALL_BYTES)
         except OSError:
             return False
+
+    @property
+    def is_answering(self) -> bool:
+        """Whether `has_answered` found the beginning of a small answer."""
+        return self.alive and self._run.wire.coming
 
     def results(self, asked: Question) -> list[list[ChunkResult]]:
         """The answer to a question, whose conversation is over then."""

@@ -159,8 +159,13 @@ def test_a_message_is_taken_whole_wherever_it_was_cut():
             wire = Wire(here, FROM_WORKER)
             assert not wire.has_come(1000)
             there.sendall(message[:cut])
-            assert wire.has_come(1000) == (cut == len(message))
+            for _ in range(2):
+                assert wire.has_come(1000) == (cut == len(message))
+                assert wire.coming == (cut < len(message))
             there.sendall(message[cut:])
+            if cut % 2:  # however it is read on
+                assert wire.has_come(1000)
+                assert not wire.coming
             got = wire.receive()
             np.testing.assert_array_equal(got.read(m.RunAnswer).results[0], np.arange(6.0).reshape(3, 2))
             there.sendall(message)  # nothing of the first one is left
@@ -175,10 +180,16 @@ def test_a_message_above_the_size_and_what_follows_it_stay(size):
     with here, there:
         wire = Wire(here, FROM_WORKER)
         there.sendall(message * 2)
-        assert not wire.has_come(size)
+        for _ in range(2):
+            assert not wire.has_come(size)
+            assert not wire.coming
         assert [wire.receive().size for _ in range(2)] == [len(message)] * 2
+        there.sendall(message[:7])
+        assert not wire.has_come(1000)
+        assert wire.coming
         there.close()
-        assert not wire.has_come(size)
+        assert not wire.has_come(1000)
+        assert not wire.coming
         with pytest.raises(EOFError):
             wire.receive()
 
