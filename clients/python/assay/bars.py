@@ -11,7 +11,7 @@ import numpy as np
 
 from assay.lettering import fonts, shortened, text_width
 from assay.overlay import tint
-from assay.reasons import Reason, figure
+from assay.reasons import Reason, figure, with_value
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -38,7 +38,7 @@ def render_bars(reasons: Sequence[Reason], title: str = "", font: str | os.PathL
 
     load = fonts("".join([title, *(reason.name for reason in reasons)]), font)
     text, small, large = load(_TEXT_SIZE), load(_NOTE_SIZE), load(_TITLE_SIZE)
-    names = [shortened(_name(reason), text, _MOST_NAME_WIDTH) for reason in reasons]
+    names = [shortened(with_value(reason), text, _MOST_NAME_WIDTH) for reason in reasons]
     figures = [figure(reason.value, reason.error) for reason in reasons]
     left = _MARGIN + max((text_width(name, text) for name in names), default=0) + _GAP
     right = left + _PLOT_WIDTH + _GAP
@@ -77,10 +77,6 @@ def save_bars(
 ) -> None:
     """Writes `render_bars` as a PNG."""
     render_bars(reasons, title, font).save(path, format="PNG")
-
-
-def _name(reason: Reason) -> str:
-    return reason.name if reason.x_value is None else f"{reason.name} = {reason.x_value:.4g}"
 
 
 def _scale(reasons: Sequence[Reason], left: int) -> Callable[[float], int]:

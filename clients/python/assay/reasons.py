@@ -57,6 +57,11 @@ class Reason:
         return f"{name}  {figure(self.value, self.error)}{note}"
 
 
+def with_value(reason: Reason) -> str:
+    """A feature's name, with its value of x where that is known."""
+    return reason.name if reason.x_value is None else f"{reason.name} = {reason.x_value:.4g}"
+
+
 def figure(value: float, error: float | None) -> str:
     """A signed value with its error, to the digits that the error leaves: +0.31 ± 0.02.
 

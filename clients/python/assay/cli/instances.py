@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from assay.cli.elements import Element, chosen, count, maps_of
-from assay.cli.shown import Shown, with_value
+from assay.cli.shown import Shown
 from assay.explanation import Instance
-from assay.reasons import Reason
+from assay.reasons import Reason, with_value
 from assay.tensors import Array
 
 

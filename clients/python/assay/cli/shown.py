@@ -71,11 +71,6 @@ def rows_of(inputs: Mapping[str, Array]) -> dict[int, dict[str, Array]]:
     return {n: {name: array[n] for name, array in inputs.items() if array.ndim} for n in range(count)}
 
 
-def with_value(reason: Reason) -> str:
-    """A feature's name, with its value of x where that is known."""
-    return reason.name if reason.x_value is None else f"{reason.name} = {reason.x_value:.4g}"
-
-
 def _told(reason: Reason, value: Any) -> Reason:
     if value is None:
         return reason
